@@ -1,4 +1,4 @@
-"""The native kernels: each family's native.c is compiled once per instruction set, and all of it is one extension.
+"""The native kernels: each family's native*.c is compiled once per instruction set, and all of it is one extension.
 
 The five Python modules that every operation runs through are compiled by Cython as they stand; the .py files remain the
 source, and MINIDL_PURE=1 runs them instead. That takes two fifths off the cost of an operation.
@@ -39,7 +39,7 @@ COMPILED = ["minidl/autograd/tensor.py", "minidl/autograd/node.py", "minidl/auto
 
 def family_sources():
     """The sources that are compiled per instruction set: the families' and the loops that measure the machine."""
-    return [*sorted(str(p.relative_to(HERE)) for p in HERE.glob("kernels/*/native.c")), f"{NATIVE}/machine.c"]
+    return [*sorted(str(p.relative_to(HERE)) for p in HERE.glob("kernels/*/native*.c")), f"{NATIVE}/machine.c"]
 
 
 class BuildKernels(build_ext):
@@ -61,7 +61,7 @@ class BuildKernels(build_ext):
         try:
             for source, level, flags in jobs:
                 folder = os.path.join(self.build_temp, level)
-                newest = max(p.stat().st_mtime for p in [HERE / source, HERE / "setup.py", *HERE.glob(f"{NATIVE}/*.h")])
+                newest = max(p.stat().st_mtime for p in [HERE / source, HERE / "setup.py", *HERE.glob("kernels/*/*.h")])
                 built = Path(folder) / Path(source).with_suffix(".o")
                 if not built.exists() or built.stat().st_mtime < newest:
                     self.compiler.compile([source], output_dir=folder, include_dirs=[NATIVE],
@@ -94,7 +94,7 @@ core = Extension(
     define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION"), ("MD_ISA", "portable")],
     extra_compile_args=["-O2", "-std=gnu11", "-fvisibility=hidden"],
     extra_link_args=link,
-    depends=[str(p.relative_to(HERE)) for p in HERE.glob(f"{NATIVE}/*.h")] + family_sources(),
+    depends=[str(p.relative_to(HERE)) for p in HERE.glob("kernels/*/*.h")] + family_sources(),
 )
 
 compiled = [Extension(path.removesuffix(".py").replace("/", ".").replace("kernels.", "minidl.kernels."), [path],

@@ -17,6 +17,7 @@ cdef extern from "md.h" nogil:
         int64_t stride[MD_MAX_DIMS]
         int ndim
         int dtype
+        int constant
     ctypedef int (*md_kernel)(const md_array *a, int n, const double *p) noexcept nogil
     ctypedef struct md_entry:
         md_kernel fn
@@ -57,6 +58,7 @@ cdef int describe(object x, md_array *a, bint written) except -1:
     cdef cnp.ndarray arr
     cdef int d
     cdef int64_t item
+    a.constant = 0
     if x is None:
         a.data = NULL
         a.ndim = 0

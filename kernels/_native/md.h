@@ -27,6 +27,7 @@ typedef struct {
     int64_t shape[MD_MAX_DIMS];
     int64_t stride[MD_MAX_DIMS]; /* in elements */
     int ndim, dtype;
+    int constant; /* the same values at every run of a prepared plan: a weight */
 } md_array;
 
 typedef int (*md_kernel)(const md_array *a, int n, const double *p);
@@ -47,6 +48,11 @@ typedef struct {
     }                                                                                           \
     static int k_##name(const md_array *a, __attribute__((unused)) int n, __attribute__((unused)) const double *p)
 
+/* The name of a function that several files of a family share, for one instruction set: int MD_LOCAL(gemm)(...). */
+#define MD_JOIN_(a, b) a##_##b
+#define MD_JOIN(a, b) MD_JOIN_(a, b)
+#define MD_LOCAL(name) MD_JOIN(name, MD_ISA)
+
 void md_register(md_entry kernel);
 const md_entry *md_find(const char *name, const char *isa); /* NULL where this instruction set has no such kernel */
 int md_has_isa(const char *isa);                      /* was anything built for isa? */
@@ -64,8 +70,19 @@ void md_set_threads(int n);
 
 /* The calling thread's own scratch memory, 64-byte aligned, kept between calls; NULL if there is no memory: the kernel then
  * returns MD_NO_MEMORY, and a task says so in its context. A kernel may hold one block of each slot at a time. */
-enum { MD_SLOT_A, MD_SLOT_B, MD_SLOT_C, MD_SLOTS };
+enum { MD_SLOT_A, MD_SLOT_B, MD_SLOT_C, MD_SLOT_D, MD_SLOTS };
 void *md_scratch(int slot, size_t bytes);
+
+/* Memory for what a kernel derives from shapes, parameters and one array `of` alone (NULL: from none): packed weights, tables
+ * of offsets. *filled says that it still holds what this step of a prepared plan put there at its first run; in an ordinary
+ * call, or where `of` is not constant, it is scratch memory of the slot and *filled is 0. Called once per slot in a kernel
+ * call, by the thread that the kernel was called on, outside of tasks. NULL if there is no memory. */
+void *md_keep(int slot, size_t bytes, const md_array *of, int *filled);
+
+/* What the steps of a plan keep: one of these per step. A thread that runs a step names it first, and NULL afterwards. */
+typedef struct { void *block[MD_SLOTS]; size_t size[MD_SLOTS]; } md_kept;
+void md_keep_in(md_kept *step);
+void md_forget(md_kept *step); /* frees what the step kept */
 
 /* Memory for arrays, 64-byte aligned, from blocks that earlier arrays gave back. *given is the block's true size. */
 void *md_take(size_t bytes, size_t *given);

@@ -198,3 +198,26 @@ void *md_scratch(int slot, size_t bytes) {
     }
     return s->block[slot];
 }
+
+/* ---- what the steps of a plan keep between runs ---- */
+static _Thread_local md_kept *keeping;
+
+void md_keep_in(md_kept *step) { keeping = step; }
+
+void *md_keep(int slot, size_t bytes, const md_array *of, int *filled) {
+    *filled = 0;
+    if (!keeping || inside || (of && !of->constant)) return md_scratch(slot, bytes);
+    if (keeping->block[slot] && keeping->size[slot] == bytes) {
+        *filled = 1;
+        return keeping->block[slot];
+    }
+    free(keeping->block[slot]);
+    keeping->size[slot] = bytes;
+    keeping->block[slot] = bytes > SIZE_MAX / 2 ? NULL : aligned_alloc(64, bytes / 64 * 64 + 64);
+    return keeping->block[slot];
+}
+
+void md_forget(md_kept *step) {
+    for (int i = 0; i < MD_SLOTS; i++) free(step->block[i]);
+    *step = (md_kept){{0}, {0}};
+}
