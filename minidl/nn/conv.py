@@ -1,5 +1,6 @@
 """Convolutional layers."""
 from ..ops import conv2d, empty, pad, permute_dims
+from ..ops.conv_nd import BORDERS, add_border
 from . import init
 from .linear import check_sizes
 from .module import Module
@@ -37,6 +38,7 @@ class Conv2d(Module):
     """Convolution of images. Shapes: (N, C, H, W) -> (N, O, oh, ow), or without N; weight (O, C/groups, kh, kw), bias (O,).
 
     kernel_size, stride, padding, dilation: whole numbers or (vertical, horizontal); padding also 'same' or 'valid'.
+    padding_mode: what is around the image: 'zeros', 'reflect', 'replicate' or 'circular'.
     The weight's memory is in the order kh, kw, C/groups, O, as the kernels read it. Initial values: PyTorch's.
     Raises ValueError for shapes that do not fit, TypeError for an input of another dtype.
     """
@@ -50,13 +52,16 @@ class Conv2d(Module):
         if groups < 1 or in_channels % groups or out_channels % groups:
             raise ValueError(f"Conv2d: groups={groups}: a divisor of in_channels={in_channels} and "
                              f"out_channels={out_channels} expected")
-        if padding_mode != "zeros":
-            raise ValueError(f"Conv2d: padding_mode={padding_mode!r}: 'zeros' expected")
+        if padding_mode not in BORDERS:
+            raise ValueError(f"Conv2d: padding_mode={padding_mode!r}: one of {', '.join(map(repr, BORDERS))} expected")
         self.in_channels, self.out_channels, self.groups, self.padding_mode = in_channels, out_channels, groups, padding_mode
         self.kernel_size, self.stride = pair("kernel_size", kernel_size), pair("stride", stride)
         self.dilation = pair("dilation", dilation)
         self._both, self._end = resolve_padding(padding, self.kernel_size, self.stride, self.dilation)
         self.padding = padding if isinstance(padding, str) else self._both
+        if padding_mode != "zeros":  # forward makes the border itself
+            self._border = tuple((p, p + e) for p, e in zip(self._both, self._end))
+            self._both = self._end = (0, 0)
         memory = empty((*self.kernel_size, in_channels // groups, out_channels), dtype=dtype, device=device)
         self.weight = Parameter(permute_dims(memory, (3, 2, 0, 1)))
         self.register_parameter("bias", Parameter(empty((out_channels,), dtype=dtype, device=device)) if bias else None)
@@ -69,6 +74,8 @@ class Conv2d(Module):
     def forward(self, x, activation=None):
         if getattr(x, "ndim", None) == 3:
             return self.forward(x[None], activation)[0]
+        if self.padding_mode != "zeros":
+            x = add_border("Conv2d", x, self._border, self.padding_mode)
         if self._end != (0, 0):
             x = pad_end(x, self._end)
         return conv2d(x, self.weight, self.bias, self.stride, self._both, self.dilation, self.groups, activation)
@@ -81,4 +88,6 @@ class Conv2d(Module):
             text += f", dilation={self.dilation}"
         if self.groups != 1:
             text += f", groups={self.groups}"
-        return text if self.bias is not None else text + ", bias=False"
+        if self.bias is None:
+            text += ", bias=False"
+        return text if self.padding_mode == "zeros" else text + f", padding_mode={self.padding_mode}"

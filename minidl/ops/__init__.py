@@ -24,6 +24,7 @@ from .arithmetic import (
     subtract,
 )
 from .conv import conv2d
+from .conv_nd import conv1d, conv3d, conv_transpose1d, conv_transpose2d, conv_transpose3d
 from .creation import (
     arange,
     as_tensor,
