@@ -62,7 +62,7 @@ __array_api_version__ = "2024.12"
 _LAZY = {
     "callbacks": ("callbacks", None), "data": ("data", None), "func": ("func", None), "layers": ("layers", None),
     "models": ("models", None), "nn": ("nn", None), "optim": ("optim", None),
-    "train": ("train", None), "save": ("serialization", "save"), "load": ("serialization", "load"),
+    "train": ("train", None), "zoo": ("zoo", None), "save": ("serialization", "save"), "load": ("serialization", "load"),
     "show_config": ("_config", "show_config"),
 }
 

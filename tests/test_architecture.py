@@ -108,7 +108,7 @@ def test_no_signature_is_written_more_than_twice():
 
 
 @pytest.mark.parametrize("package", ["minidl", "minidl/nn", "minidl/optim", "minidl/data", "minidl/layers", "minidl/models",
-                                     "minidl/callbacks", "minidl/train"])
+                                     "minidl/callbacks", "minidl/train", "minidl/zoo"])
 def test_public_names_are_one_visible_list(package):
     path = ROOT / package / "__init__.py"
     path = path if path.exists() else ROOT / f"{package}.py"

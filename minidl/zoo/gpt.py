@@ -1,0 +1,111 @@
+"""GPT-2 (Radford et al., 2019) in one file: a transformer that reads tokens and predicts, at each, the next one.
+
+The letters of the shapes: B sequences, T tokens in each, C channels, H heads of D = C / H channels, V words.
+"""
+from math import sqrt
+
+from .. import nn
+from ..autograd import no_grad
+from ..nn import functional as F
+from ..ops import arange, concat
+from ..ops.attention import heads_apart, heads_joined, self_attention
+from .cache import KeyValueCache
+from .sampling import sample
+
+
+class CausalSelfAttention(nn.Module):
+    """Each token looks at itself and at those before it."""
+
+    def __init__(self, n_embd, n_head, dropout=0.0, bias=True):
+        super().__init__()
+        if n_embd % n_head:
+            raise ValueError(f"CausalSelfAttention: n_embd={n_embd}, n_head={n_head}: a multiple of the heads expected")
+        self.n_head, self.dropout = n_head, dropout
+        self.qkv = nn.Linear(n_embd, 3 * n_embd, bias)  # queries, keys and values of all heads in one product
+        self.proj = nn.Linear(n_embd, n_embd, bias)
+
+    def forward(self, x, cache=None):  # (B, T, C) -> (B, T, C)
+        qkv = self.qkv(x)
+        if cache is None:
+            return self.proj(self_attention(qkv, self.n_head, causal=True, dropout_p=self.dropout if self.training else 0.0))
+        q, k, v = (heads_apart(part, self.n_head) for part in qkv.chunk(3, -1))  # (B, H, T, D)
+        first = cache.length == 0
+        k, v = cache.append(k, v)
+        return self.proj(heads_joined(F.scaled_dot_product_attention(q, k, v, is_causal=first)))
+
+
+class Block(nn.Module):
+    """Attention between the tokens, then a network for each token by itself; both are added to what was there."""
+
+    def __init__(self, n_embd, n_head, dropout=0.0, bias=True):
+        super().__init__()
+        self.ln_1 = nn.LayerNorm(n_embd, bias=bias)
+        self.attn = CausalSelfAttention(n_embd, n_head, dropout, bias)
+        self.ln_2 = nn.LayerNorm(n_embd, bias=bias)
+        self.mlp = nn.Sequential(nn.Linear(n_embd, 4 * n_embd, bias), nn.GELU(), nn.Linear(4 * n_embd, n_embd, bias))
+        self.drop = nn.Dropout(dropout)
+
+    def forward(self, x, cache=None):
+        x = x + self.drop(self.attn(self.ln_1(x), cache))
+        return x + self.drop(self.mlp(self.ln_2(x)))
+
+
+class GPT(nn.Module):
+    """vocab_size tokens, up to block_size of them at a time, through n_layer blocks of n_head heads and n_embd channels.
+
+    bias: of the linear layers and norms. tie_weights: the table of tokens also turns channels into logits (Press and Wolf,
+    2017). Initial values: normal with deviation 0.02, of the layers that end in a sum by sqrt(2 n_layer) smaller.
+    """
+
+    def __init__(self, vocab_size=65, block_size=256, n_layer=6, n_head=6, n_embd=384, dropout=0.0, bias=True,
+                 tie_weights=True):
+        super().__init__()
+        self.block_size = block_size
+        self.wte = nn.Embedding(vocab_size, n_embd)  # word, token, embedding
+        self.wpe = nn.Embedding(block_size, n_embd)  # position
+        self.drop = nn.Dropout(dropout)
+        self.blocks = nn.ModuleList([Block(n_embd, n_head, dropout, bias) for _ in range(n_layer)])
+        self.ln_f = nn.LayerNorm(n_embd, bias=bias)
+        self.lm_head = nn.Linear(n_embd, vocab_size, bias=False)
+        for name, p in self.named_parameters():
+            if p.ndim == 2:
+                nn.init.normal_(p, std=0.02 / sqrt(2 * n_layer) if name.endswith(("proj.weight", "mlp.2.weight")) else 0.02)
+            elif name.endswith("bias"):
+                nn.init.zeros_(p)
+        if tie_weights:
+            self.lm_head.weight = self.wte.weight
+
+    def forward(self, idx, targets=None, caches=None):
+        """idx, targets: integers (B, T) -> logits (B, T, V), and the mean cross entropy with the targets or None.
+
+        A target of -100 does not count. caches: one for each block; idx then follows what they hold.
+        Raises ValueError for more than block_size tokens.
+        """
+        start = caches[0].length if caches else 0
+        if start + idx.shape[1] > self.block_size:
+            raise ValueError(f"GPT: {start + idx.shape[1]} tokens: at most block_size={self.block_size} expected")
+        x = self.drop(self.wte(idx) + self.wpe(arange(start, start + idx.shape[1])))  # (B, T, C)
+        for i, block in enumerate(self.blocks):
+            x = block(x, caches and caches[i])
+        logits = self.lm_head(self.ln_f(x))
+        loss = None if targets is None else F.cross_entropy(logits.reshape(-1, logits.shape[-1]), targets.reshape(-1))
+        return logits, loss
+
+    @no_grad()
+    def generate(self, idx, max_new_tokens, temperature=1.0, top_k=None):
+        """idx (B, T) and max_new_tokens more, each drawn from softmax(logits / temperature), of the top_k likeliest alone
+        if given; temperature 0 takes the likeliest. The model is run as it is: model.eval() first.
+        """
+        caches = None
+        for _ in range(max_new_tokens):
+            if caches is None or caches[0].length == self.block_size:  # positions are absolute: a full window is read anew
+                seen, caches = idx[:, -self.block_size:], [KeyValueCache(self.block_size) for _ in self.blocks]
+            else:
+                seen = idx[:, -1:]
+            logits, _ = self(seen, caches=caches)
+            idx = concat([idx, sample(logits[:, -1], temperature, top_k)], 1)
+        return idx
+
+    def count_parameters(self):
+        """How many numbers are trained, a tied table counted once."""
+        return sum(p.size for p in self.parameters())
