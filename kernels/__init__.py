@@ -14,6 +14,7 @@ from ._dispatch import backend, backends, core, get, get_backend, isa, set_backe
 from .attention import attention, attention_backward
 from .conv2d import conv2d, conv2d_backward_data, conv2d_backward_weight
 from .cross_entropy import cross_entropy, cross_entropy_backward
+from .dropout import dropout
 from .elementwise import *
 from .embedding import embedding, embedding_backward
 from .group_norm import group_norm, group_norm_backward

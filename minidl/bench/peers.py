@@ -237,6 +237,14 @@ def torch_embedding_backward(torch, g, index, num_rows):
     return lambda: torch.ops.aten.embedding_dense_backward(g, index, num_rows, -1, False)
 
 
+@torch_peer("dropout")
+def torch_dropout(torch, x, p, seed):
+    def call():
+        torch.nn.functional.dropout(x, p)  # drops other elements
+        return (None,)
+    return call
+
+
 @torch_peer("sgd_update")
 def torch_sgd_update(torch, params, grads, momentum_buffers=None, lr=0.01, momentum=0.0):
     buffers = momentum_buffers or []

@@ -82,11 +82,38 @@ def dropout(input, p=0.5, training=True, inplace=False):
     return ops.dropout(input, p, training)
 
 
+def dropout1d(input, p=0.5, training=True, inplace=False):
+    """dropout of whole channels of (N, C, L) or (C, L). Raises ValueError for other numbers of axes."""
+    if input.ndim not in (2, 3):
+        raise ValueError(f"dropout1d: input {input.shape}: (N, C, L) or (C, L) expected")
+    return ops.dropout(input, p, training, axes=tuple(range(input.ndim - 1)))
+
+
 def dropout2d(input, p=0.5, training=True, inplace=False):
-    """dropout of whole channels of (N, C, H, W) or (C, H, W). Raises ValueError for other numbers of axes."""
-    if input.ndim not in (3, 4):
-        raise ValueError(f"dropout2d: input {input.shape}: (N, C, H, W) or (C, H, W) expected")
-    return ops.dropout(input, p, training, axes=tuple(range(input.ndim - 2)))
+    """dropout of whole channels of (N, C, ...). Raises ValueError for fewer than two axes."""
+    return ops.dropout(input, p, training, axes=feature_axes("dropout2d", input))
+
+
+def dropout3d(input, p=0.5, training=True, inplace=False):
+    """dropout of whole channels of (N, C, ...), or of (C, D, H, W). Raises ValueError for fewer than two axes."""
+    return ops.dropout(input, p, training, axes=(0,) if input.ndim == 4 else feature_axes("dropout3d", input))
+
+
+def alpha_dropout(input, p=0.5, training=False, inplace=False):
+    """In training, SELU's lower limit with probability p, then scaled and shifted back to mean 0 and variance 1."""
+    return ops.alpha_dropout(input, p, training)
+
+
+def feature_alpha_dropout(input, p=0.5, training=False, inplace=False):
+    """alpha_dropout of whole channels of (N, C, ...). Raises ValueError for fewer than two axes."""
+    return ops.alpha_dropout(input, p, training, axes=feature_axes("feature_alpha_dropout", input))
+
+
+def feature_axes(name, input):
+    """The axes along which a channel has its own draw."""
+    if input.ndim < 2:
+        raise ValueError(f"{name}: input {input.shape}: two axes or more, (N, C, ...), expected")
+    return 0, 1
 
 
 def conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
@@ -137,3 +164,11 @@ __all__ = ["adaptive_avg_pool2d", "avg_pool2d", "batch_norm", "binary_cross_entr
            "gelu", "group_norm", "hardtanh", "huber_loss", "instance_norm", "l1_loss", "layer_norm", "leaky_relu",
            "linear", "log_softmax", "max_pool2d", "mse_loss", "nll_loss", "one_hot", "relu", "relu6", "rms_norm",
            "scaled_dot_product_attention", "sigmoid", "silu", "smooth_l1_loss", "softmax", "softplus", "tanh"]
+__all__ = [
+    "adaptive_avg_pool2d", "alpha_dropout", "avg_pool2d", "batch_norm", "binary_cross_entropy",
+    "binary_cross_entropy_with_logits", "conv2d", "cross_entropy", "dropout", "dropout1d", "dropout2d", "dropout3d",
+    "elu", "embedding", "feature_alpha_dropout", "gelu", "group_norm", "hardtanh", "huber_loss", "instance_norm",
+    "l1_loss", "layer_norm", "leaky_relu", "linear", "log_softmax", "max_pool2d", "mse_loss", "nll_loss", "one_hot",
+    "relu", "relu6", "rms_norm", "scaled_dot_product_attention", "sigmoid", "silu", "smooth_l1_loss", "softmax",
+    "softplus", "tanh",
+]

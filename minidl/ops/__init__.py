@@ -44,7 +44,7 @@ from .creation import (
     zeros,
     zeros_like,
 )
-from .dropout import dropout
+from .dropout import alpha_dropout, dropout
 from .einsum import einsum
 from .elementwise import astype, conj, exp, exp2, expm1, imag, log, log1p, log2, log10, logaddexp, real, tanh
 from .index import diagonal, gather, masked_fill, nonzero, take, take_along_axis, tril, triu, where
