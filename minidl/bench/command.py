@@ -1,4 +1,4 @@
-"""`minidl bench`: measure the machine, then each kernel's versions and peers on the real shapes among its cases.
+"""`minidl bench`: measure the machine, then each kernel's versions and peers on real shapes, then networks.
 
 Every version is checked against the reference, every peer too, before it is timed. A version that is wrong is reported, and
 the command ends with 1.
@@ -13,7 +13,7 @@ from itertools import chain
 from pathlib import Path
 
 from minidl import kernels
-from minidl.bench import machine, measure, page, results
+from minidl.bench import machine, measure, networks, page, results
 from minidl.cli.tables import table
 from minidl.kernels import _check, _dispatch
 
@@ -39,18 +39,19 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         convert.__name__ = kind.__name__
         return convert
 
-    command.add_argument("names", nargs="*", metavar="NAME", help="kernels or families; all when left out")
+    command.add_argument("names", nargs="*", metavar="NAME",
+                         help="kernels, families of them, or networks ('networks' for all of these); all when left out")
     command.add_argument("--cases", type=Path, metavar="FILE",
                          help="a Python file with kernels, cases or peers of your own: see python -m pydoc minidl.bench")
     command.add_argument("--seconds", type=positive(float), default=0.2, metavar="S",
-                         help="for each version on each case (default 0.2)")
+                         help="for each version on each case, five times that on a network (default 0.2)")
     command.add_argument("--rounds", type=positive(int), default=5, metavar="N", help="turns that it is timed in (default 5)")
     command.add_argument("--threads", type=positive(int), default=kernels.get_num_threads(), metavar="N",
                          help="of everybody (default: OMP_NUM_THREADS, or all cores)")
     command.add_argument("--backends", nargs="+", default=[b for b in kernels.backends() if b != "cuda"],
                          choices=[b for b in kernels.backends() if b != "cuda"], metavar="BACKEND",
                          help="of reference, numba, native; all when left out")
-    command.add_argument("--no-peers", action="store_true", help="without NumPy and PyTorch")
+    command.add_argument("--no-peers", action="store_true", help="without other libraries")
     command.add_argument("--json", type=Path, metavar="FILE", help="save the results")
     command.add_argument("--html", type=Path, metavar="FILE", help="draw a roofline and bars into a page that stands alone")
     command.add_argument("--compare", type=Path, nargs=2, metavar=("BEFORE", "AFTER"),
@@ -76,7 +77,10 @@ def run(options: argparse.Namespace) -> int:
     with own_file(options.cases) as added:
         if options.cases and not options.names:
             options.names = sorted(added)
-        return measured(options, _check.select(options.names), added)
+        wanted = [name for name in networks.NETWORKS if not options.names or {name, "networks"} & set(options.names)]
+        names = [name for name in options.names if name not in (*networks.NETWORKS, "networks")]
+        chosen = _check.select(names) if names or not options.names else []
+        return measured(options, chosen, wanted, added)
 
 
 def set_peers_threads(threads: int) -> None:
@@ -87,13 +91,15 @@ def set_peers_threads(threads: int) -> None:
         torch.set_num_threads(threads)
 
 
-def measured(options: argparse.Namespace, chosen: list, added: set[str]) -> int:
+def measured(options: argparse.Namespace, chosen: list, wanted: list[str], added: set[str]) -> int:
     """Measures, prints, saves; 1 where a version is wrong."""
     found = results.Run(machine.measure(min(options.seconds, 0.5)), [])
     print(table(("machine", ""), results.machine_lines(found.machine)), flush=True)
     if found.disturbed():
         print(f"\nwarning: {results.DISTURBED}")
-    for row in measure.run(chosen, options.backends, not options.no_peers, options.seconds, options.rounds, added):
+    peers = not options.no_peers
+    for row in chain(measure.run(chosen, options.backends, peers, options.seconds, options.rounds, added),
+                     networks.run(wanted, peers, 5 * options.seconds, options.rounds)):
         found.rows.append(row)
         if any(t.failure or t.rounds for t in row.timings):
             print(f"\n{results.text(found, row)}", flush=True)

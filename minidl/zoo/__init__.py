@@ -3,8 +3,9 @@
 The classes of images use only names that PyTorch has too, so the same file runs there with its imports changed; parameters
 have the names and layouts of torchvision's models, so that their weights load here.
 """
+from .cnn import SmallCNN
 from .gpt import GPT
 from .mobilenet import MobileNetV2
 from .resnet import ResNet, resnet18, resnet34, resnet50
 
-__all__ = ["GPT", "MobileNetV2", "ResNet", "resnet18", "resnet34", "resnet50"]
+__all__ = ["GPT", "MobileNetV2", "ResNet", "SmallCNN", "resnet18", "resnet34", "resnet50"]

@@ -1,0 +1,186 @@
+"""Whole networks: a training step and a prediction, beside the same network in PyTorch and, for prediction, ONNX Runtime.
+
+PyTorch runs the very same source (see `minidl.bench.twin`) from the same weights. A peer's first loss, or its logits, must
+agree with ours before anything is timed; then all run in turns. A training step is forward, backward and optimizer.
+"""
+import io
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from types import ModuleType
+
+import numpy as np
+
+import minidl
+from minidl import kernels, nn, optim, zoo
+from minidl.bench.measure import Row, Timing, copied, flat, turn
+from minidl.bench.twin import twin
+from minidl.nn import functional as F
+
+TOLERANCE = 2e-3  # of a loss or of the largest logit: the roundings of a whole network
+RATE = 1e-3       # of learning
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network of the zoo. `make` takes the zoo's file, ours or its twin; `inputs` gives a batch of a size, and targets."""
+
+    file: str
+    make: Callable[[ModuleType], object]
+    inputs: Callable[[int], tuple[np.ndarray, np.ndarray]]
+    training: tuple[int, ...]    # sizes of batches
+    prediction: tuple[int, ...]
+    optimizer: str = "SGD"
+
+
+def images(channels: int, size: int, classes: int) -> Callable[[int], tuple[np.ndarray, np.ndarray]]:
+    """Random images and labels."""
+    def make(batch):
+        rng = np.random.default_rng(0)
+        return rng.standard_normal((batch, channels, size, size), dtype=np.float32), rng.integers(0, classes, batch)
+    return make
+
+
+NETWORKS = {
+    "cnn": Network("cnn", lambda zoo: zoo.SmallCNN(), images(1, 28, 10), (1, 32, 128), (1, 32, 128), "AdamW"),
+    "resnet18-32": Network("resnet", lambda zoo: zoo.resnet18(10, True), images(3, 32, 10), (32,), (1, 32)),
+    "resnet18-224": Network("resnet", lambda zoo: zoo.resnet18(), images(3, 224, 1000), (4,), (1, 4)),
+    "mobilenet-224": Network("mobilenet", lambda zoo: zoo.MobileNetV2(dropout=0.0), images(3, 224, 1000), (4,), (1, 4)),
+}
+
+
+def products(model: nn.Module, x) -> float:
+    """Floating-point operations of the products of a forward pass; a multiply-add counts as two."""
+    count = 0
+
+    def add(module, inputs, output):
+        nonlocal count
+        count += 2 * output.size * module.weight[0].size
+
+    hooks = [m.register_forward_hook(add) for m in model.modules() if isinstance(m, (nn.Conv2d, nn.Linear))]
+    with minidl.no_grad():
+        model(x)
+    for hook in hooks:
+        hook.remove()
+    return float(count)
+
+
+def ours(network: Network, state: dict, x, y, training: bool) -> Callable:
+    """What runs here: `nn` and `optim`, or what `minidl.compile` made."""
+    model = network.make(getattr(zoo, network.file))
+    model.load_state_dict(state)
+    x, y = minidl.tensor(x), minidl.tensor(y)
+    if not training:
+        model.eval()
+        return minidl.compile(model, x) if hasattr(minidl, "compile") else minidl.no_grad()(lambda: model(x))
+    optimizer = getattr(optim, network.optimizer)(model.parameters(), lr=RATE)
+
+    def step():
+        logits = model(x)
+        loss = F.cross_entropy(logits.reshape((-1, logits.shape[-1])), y.reshape((-1,)))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss.detach()
+    return step
+
+
+def pytorch(network: Network, state: dict, x, y, training: bool, channels_last=False, compiled=False) -> Callable | None:
+    """The twin in PyTorch; None where another layout is asked for and there are no images."""
+    import torch
+
+    if channels_last and x.ndim != 4:
+        return None
+    model = network.make(twin(network.file))
+    model.load_state_dict({name: torch.from_numpy(value.numpy().copy()) for name, value in state.items()})
+    x, y = torch.from_numpy(x), torch.from_numpy(y)
+    if channels_last:
+        model, x = model.to(memory_format=torch.channels_last), x.contiguous(memory_format=torch.channels_last)
+    run = torch.compile(model) if compiled else model
+    if not training:
+        model.eval()
+        return torch.inference_mode()(lambda: run(x))
+    optimizer = getattr(torch.optim, network.optimizer)(model.parameters(), lr=RATE, fused=True, weight_decay=0.01)
+
+    def step():
+        logits = run(x)
+        loss = torch.nn.functional.cross_entropy(logits.reshape(-1, logits.shape[-1]), y.reshape(-1))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss.detach()
+    return step
+
+
+def onnxruntime(network: Network, state: dict, x, y, training: bool) -> Callable | None:
+    """ONNX Runtime on what PyTorch exports; None for training."""
+    if training:
+        return None
+    import onnxruntime
+    import torch
+
+    model = network.make(twin(network.file))
+    model.load_state_dict({name: torch.from_numpy(value.numpy().copy()) for name, value in state.items()})
+    file = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the newer exporter needs one more package
+        torch.onnx.export(model.eval(), (torch.from_numpy(x),), file, dynamo=False)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = minidl.get_num_threads(), 1
+    session = onnxruntime.InferenceSession(file.getvalue(), options, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    return lambda: session.run(None, {name: x})[0]
+
+
+PEERS = {
+    "PyTorch": pytorch,
+    "PyTorch channels-last": lambda *a: pytorch(*a, channels_last=True),
+    "PyTorch compiled": lambda *a: pytorch(*a, compiled=True),
+    "ONNX Runtime": onnxruntime,
+}
+
+
+def measured(name: str, network: Network, batch: int, training: bool, seconds: float, rounds: int, peers: bool) -> Row:
+    """Checks and times a network on batches of one size, everybody in turns."""
+    x, y = network.inputs(batch)
+    model = network.make(getattr(zoo, network.file))
+    state = {key: minidl.tensor(value.numpy().copy()) for key, value in model.state_dict().items()}
+    flops = products(model.eval(), minidl.tensor(x)) * (3 if training else 1)
+    weights = sum(value.numpy().nbytes for value in state.values())
+    row = Row(f"{name}, {'training step' if training else 'prediction'}", f"batch {batch}", flops, weights + x.nbytes, [])
+    calls, wanted = [], None
+    for label, prepare in {kernels.get_backend(): ours, **(PEERS if peers else {})}.items():
+        timing = Timing(label, label in PEERS)
+        try:
+            call = prepare(network, state, copied(x), copied(y), training)
+            got = None if call is None else np.asarray(flat(call())[0], dtype=np.float64)
+        except ImportError:
+            continue
+        except Exception as error:  # whatever goes wrong in another library is its result
+            if not timing.peer:
+                raise
+            timing.failure = f"{type(error).__name__}: {str(error).partition(chr(10))[0][:100]}"
+        else:
+            if call is None:
+                continue
+            wanted = got if wanted is None else wanted
+            timing.error = float(np.abs(got - wanted).max() / np.abs(wanted).max())
+            if timing.error <= TOLERANCE:
+                calls.append((timing, call))
+            else:
+                timing.failure = f"differs by {timing.error:.1e}, {TOLERANCE:.0e} is allowed"
+        row.timings.append(timing)
+    for turned in range(rounds):
+        first = turned % len(calls)
+        for timing, call in calls[first:] + calls[:first]:
+            timing.rounds.append(turn(call, seconds / rounds))
+    return row
+
+
+def run(names: list[str], peers: bool, seconds: float, rounds: int) -> Iterator[Row]:
+    """A row for each network, mode and size of batch."""
+    for name in names:
+        network = NETWORKS[name]
+        for training, sizes in ((True, network.training), (False, network.prediction)):
+            for batch in sizes:
+                yield measured(name, network, batch, training, seconds, rounds, peers)

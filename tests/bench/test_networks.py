@@ -1,0 +1,58 @@
+"""Whole networks in `minidl bench`."""
+import importlib.util
+
+import numpy as np
+import pytest
+
+from minidl import cli, kernels, zoo
+from minidl.bench import command, machine, networks, results
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+    """One small network, and no peer that compiles for a minute."""
+    cnn = networks.NETWORKS["cnn"]
+    networks_here = {"small": networks.Network(cnn.file, cnn.make, cnn.inputs, (2,), (1,), "SGD")}
+    monkeypatch.setattr(networks, "NETWORKS", networks_here)
+    monkeypatch.delitem(networks.PEERS, "PyTorch compiled")
+    monkeypatch.setattr(command, "environment", lambda threads: dict(command.os.environ))
+    monkeypatch.setattr(machine, "MOST_BYTES", 1 << 20)
+
+
+def test_a_network_is_timed_beside_its_twins(tmp_path, capsys):
+    saved = tmp_path / "run.json"
+    assert cli.main(["bench", "networks", "--seconds", "0.002", "--rounds", "2", "--json", str(saved)]) == 0
+    printed = capsys.readouterr().out
+    assert "small, training step: batch 2" in printed and "small, prediction: batch 1" in printed
+    rows = results.Run.load(saved).rows
+    assert [row.kernel for row in rows] == ["small, training step", "small, prediction"]
+    expected = {kernels.get_backend()}
+    if importlib.util.find_spec("torch"):
+        expected |= {"PyTorch", "PyTorch channels-last"}
+    for row in rows:
+        assert {t.label for t in row.timings} >= expected
+        assert not [t for t in row.timings if t.failure] and all(t.seconds > 0 for t in row.timings)
+    # 2 K per output pixel and channel of three convolutions and two linear layers
+    forward = 2 * (26 * 26 * 32 * 9 + 11 * 11 * 64 * 288 + 3 * 3 * 64 * 576 + 64 * 576 + 10 * 64)
+    assert rows[1].flops == forward and rows[0].flops == 3 * 2 * forward
+
+
+def test_a_peer_that_computes_something_else_is_not_timed(monkeypatch):
+    def wrong(network, state, x, y, training):
+        return lambda: np.zeros((len(x), 10)) if not training else np.zeros(())
+
+    monkeypatch.setattr(networks, "PEERS", {"wrong": wrong, "broken": lambda *a: 1 / 0, "absent": lambda *a: None})
+    for row in networks.run(["small"], True, 0.002, 1):
+        ours, first, second = row.timings
+        assert ours.rounds and not first.rounds and "differs" in first.failure
+        assert second.failure.startswith("ZeroDivisionError")
+
+
+def test_the_small_network_has_the_published_number_of_parameters():
+    assert sum(p.size for p in zoo.SmallCNN().parameters()) == 93_322
+
+
+def test_kernels_and_networks_may_be_named_together(capsys):
+    assert cli.main(["bench", "relu", "small", "--no-peers", "--seconds", "0.002", "--rounds", "1"]) == 0
+    printed = capsys.readouterr().out
+    assert "relu: " in printed and "small, prediction" in printed and "matmul" not in printed
