@@ -32,6 +32,7 @@ ISA_LEVELS = ("v4", "v3", "v2", "neon", "portable")  # best first
 
 kernels: dict[str, "Kernel"] = {}  # by name, in the order of registration
 _debug = os.environ.get("MINIDL_DEBUG", "0") not in ("", "0")
+tracer = None  # asked before each call while minidl.compile writes down what a model does: see minidl/plan/trace.py
 
 
 class Case(NamedTuple):
@@ -81,6 +82,8 @@ class Kernel:
         return add
 
     def __call__(self, *args, out=None, backend=None, **kwargs):
+        if tracer is not None and (traced := tracer(self, args, kwargs, out)) is not NotImplemented:
+            return traced
         outs, ins, p = self.spec(*args, **kwargs)
         results = [_allocate(o, ins) if type(o) is tuple else o for o in outs] if out is None else _given(self.name, out, outs)
         if backend is None:

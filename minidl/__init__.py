@@ -62,8 +62,8 @@ __array_api_version__ = "2024.12"
 _LAZY = {
     "callbacks": ("callbacks", None), "data": ("data", None), "func": ("func", None), "layers": ("layers", None),
     "models": ("models", None), "nn": ("nn", None), "optim": ("optim", None),
-    "train": ("train", None), "zoo": ("zoo", None), "save": ("serialization", "save"), "load": ("serialization", "load"),
-    "show_config": ("_config", "show_config"),
+    "train": ("train", None), "zoo": ("zoo", None), "compile": ("plan", "compile"),
+    "save": ("serialization", "save"), "load": ("serialization", "load"), "show_config": ("_config", "show_config"),
 }
 
 __all__ = [
