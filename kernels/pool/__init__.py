@@ -29,6 +29,13 @@ class AvgPoolParams(NamedTuple):
     ph: int
     pw: int
     include_pad: int
+    divisor: float  # of the sums, instead of what a window counts; 0 for none
+
+
+def mean_params(op, p, count_include_pad, divisor_override):
+    if divisor_override == 0:
+        raise ValueError(f"{op}: divisor_override=0: another number, or None, expected")
+    return AvgPoolParams(*p[:6], int(count_include_pad), float(divisor_override or 0))
 
 
 def pair(op, name, value, least):
@@ -109,18 +116,20 @@ def max_pool2d_backward(g, index, input_shape, kernel_size, stride=None, padding
 
 
 @kernel(tolerance=2e-6)  # sums over whole images
-def avg_pool2d(x, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True):
+def avg_pool2d(x, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True, divisor_override=None):
     """The mean of each window.
 
     x: (N, C, H, W); the windows as in `max_pool2d`. count_include_pad: padding counts as zeros of the window; what
-    hangs over the padding in ceil_mode never counts. Returns (N, C, OH, OW). Raises ValueError where no window fits.
+    hangs over the padding in ceil_mode never counts. divisor_override: a number to divide the sums by instead.
+    Returns (N, C, OH, OW). Raises ValueError where no window fits.
     """
     p, shape = windows("avg_pool2d", x.shape, *whole(kernel_size, stride, padding), 1, ceil_mode)
-    return [(shape, x.dtype, "channels_last")], (x,), AvgPoolParams(*p[:6], int(count_include_pad))
+    return [(shape, x.dtype, "channels_last")], (x,), mean_params("avg_pool2d", p, count_include_pad, divisor_override)
 
 
 @kernel
-def avg_pool2d_backward(g, input_shape, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True):
+def avg_pool2d_backward(g, input_shape, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True,
+                        divisor_override=None):
     """The derivative of `avg_pool2d` with respect to x: each g is spread evenly over its window.
 
     g: (N, C, OH, OW); input_shape: (N, C, H, W), the shape of the result; the rest as in `avg_pool2d`.
@@ -128,7 +137,8 @@ def avg_pool2d_backward(g, input_shape, kernel_size, stride=None, padding=0, cei
     p, shape = windows("avg_pool2d_backward", tuple(input_shape), *whole(kernel_size, stride, padding), 1, ceil_mode)
     if g.shape != shape:
         raise ValueError(f"avg_pool2d_backward: g {g.shape}: {shape} expected")
-    return [(tuple(input_shape), g.dtype, "channels_last")], (g,), AvgPoolParams(*p[:6], int(count_include_pad))
+    p = mean_params("avg_pool2d_backward", p, count_include_pad, divisor_override)
+    return [(tuple(input_shape), g.dtype, "channels_last")], (g,), p
 
 
 @max_pool2d.cost
@@ -207,6 +217,7 @@ def avg_pool2d_cases():
         yield case(label, x, **window, bench=bench)
         if "padding" in window:
             yield case(f"{label}, padding not counted", x, **window, count_include_pad=False, bench=bench)
+    yield case("divisor", channels_last(normal(2, 19, 7, 6)), 3, 2, 1, divisor_override=4)
     yield case("global 128x512x7x7", channels_last(normal(128, 512, 7, 7)), 7, bench=True)
 
 

@@ -41,6 +41,7 @@ typedef struct {
     const cover *columns;   /* of each place of a row of dx, columns_each at most */
     const int64_t *covered; /* how many of them */
     int64_t columns_each;
+    float divisor; /* of the sums, or 0: what a window counts */
     int include_pad, vectors, relu;
 } pooling;
 
@@ -165,6 +166,8 @@ INLINE int64_t counted(int64_t out, int64_t k, int64_t s, int64_t pad, int64_t s
     return include_pad ? stop - start : md_min(stop, size) - md_max(start, 0);
 }
 
+INLINE float divisor(const pooling *c, int64_t count) { return c->divisor != 0 ? c->divisor : (float)count; }
+
 static void mean_rows(int64_t task, void *ctx) {
     const pooling *c = ctx;
     const int64_t OH = c->out->shape[2], OW = c->out->shape[3], rows = c->out->shape[0] * OH;
@@ -174,7 +177,7 @@ static void mean_rows(int64_t task, void *ctx) {
         const int64_t h0 = md_max(0, oh * c->sh - c->ph), h1 = md_min(H, oh * c->sh - c->ph + c->kh);
         for (int64_t ow = 0; ow < OW; ow++) {
             const int64_t w0 = md_max(0, ow * c->sw - c->pw), w1 = md_min(W, ow * c->sw - c->pw + c->kw);
-            const float count = (float)(height * counted(ow, c->kw, c->sw, c->pw, W, c->include_pad));
+            const float count = divisor(c, height * counted(ow, c->kw, c->sw, c->pw, W, c->include_pad));
             if (h1 - h0 == 2 && w1 - w0 == 2) mean(c, at(c->image, n, h0, w0), 2, 2, count, at(c->out, n, oh, ow));
             else mean(c, at(c->image, n, h0, w0), h1 - h0, w1 - w0, count, at(c->out, n, oh, ow));
         }
@@ -223,7 +226,7 @@ INLINE void gather_mean(const pooling *c, float *dx, const cover *rows, int64_t 
         for (int64_t q = 0; q < many_columns || !q; q++) {
             const int first = !r && !q, none = !many_rows || !many_columns;
             const float *g = none ? NULL : at(c->out, n, rows[r].out, columns[q].out);
-            const float share = none ? 0 : 1.0f / (float)(rows[r].count * columns[q].count);
+            const float share = none ? 0 : 1.0f / divisor(c, rows[r].count * columns[q].count);
             int64_t ch = 0;
             if (none) {
                 for (; ch < C; ch++) dx[ch * xs] = 0;
@@ -329,7 +332,7 @@ static void spread_rows(int64_t task, void *ctx) {
                 if (taps == 4) spread(c, g, index, 1, dx, tap, 4);
                 else spread(c, g, index, 1, dx, tap, taps);
             } else {
-                const float share = 1.0f / (float)(height * counted(ow, c->kw, c->sw, c->pw, W, c->include_pad));
+                const float share = 1.0f / divisor(c, height * counted(ow, c->kw, c->sw, c->pw, W, c->include_pad));
                 if (taps == 4) spread(c, g, NULL, share, dx, tap, 4);
                 else spread(c, g, NULL, share, dx, tap, taps);
             }
@@ -367,12 +370,12 @@ static int backward(pooling *c) {
 
 static int unit_channels(const md_array *a) { return a->stride[1] == 1 || a->shape[1] == 1; }
 
-/* The maximum's parameters are kh kw sh sw ph pw dh dw relu, the mean's kh kw sh sw ph pw include_pad. */
+/* The maximum's parameters are kh kw sh sw ph pw dh dw relu, the mean's kh kw sh sw ph pw include_pad divisor. */
 static pooling describe(const md_array *image, const md_array *out, const md_array *index, const double *p) {
     return (pooling){.image = image, .out = out, .index = index, .kh = (int64_t)p[0], .kw = (int64_t)p[1],
                      .sh = (int64_t)p[2], .sw = (int64_t)p[3], .ph = (int64_t)p[4], .pw = (int64_t)p[5],
                      .dh = index ? (int64_t)p[6] : 1, .dw = index ? (int64_t)p[7] : 1,
-                     .relu = index && p[8] != 0, .include_pad = !index && p[6] != 0,
+                     .relu = index && p[8] != 0, .include_pad = !index && p[6] != 0, .divisor = index ? 0 : (float)p[7],
                      .vectors = unit_channels(image) && unit_channels(out) && (!index || unit_channels(index))};
 }
 

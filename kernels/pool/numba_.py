@@ -91,7 +91,7 @@ def span(i, k, s, pad, size, include_pad):
 
 @njit(parallel=True, cache=True)
 def mean(y, x, p):
-    kh, kw, sh, sw, ph, pw, include_pad = p
+    kh, kw, sh, sw, ph, pw, include_pad, divisor = p
     n, oh, ow, channels = y.shape
     for image in prange(n):
         for i in range(oh):
@@ -104,12 +104,12 @@ def mean(y, x, p):
                         for c in range(channels):
                             y[image, i, j, c] += x[image, h, w, c]
                 for c in range(channels):
-                    y[image, i, j, c] /= rows * columns
+                    y[image, i, j, c] /= divisor if divisor else rows * columns
 
 
 @njit(parallel=True, cache=True)
 def mean_backward(dx, g, p):
-    kh, kw, sh, sw, ph, pw, include_pad = p
+    kh, kw, sh, sw, ph, pw, include_pad, divisor = p
     n, oh, ow, channels = g.shape
     for image in prange(n):
         dx[image] = 0
@@ -117,7 +117,7 @@ def mean_backward(dx, g, p):
             h0, h1, rows = span(i, kh, sh, ph, dx.shape[1], include_pad)
             for j in range(ow):
                 w0, w1, columns = span(j, kw, sw, pw, dx.shape[2], include_pad)
-                share = np.float32(1) / np.float32(rows * columns)
+                share = np.float32(1) / np.float32(divisor if divisor else rows * columns)
                 for h in range(h0, h1):
                     for w in range(w0, w1):
                         for c in range(channels):

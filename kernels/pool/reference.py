@@ -4,7 +4,7 @@ import numpy as np
 
 def steps(p):
     """(kh, kw, sh, sw, ph, pw, dh, dw); the windows of an average are not dilated."""
-    return p[:8] if len(p) > 8 else (*p[:6], 1, 1)
+    return p[:8] if hasattr(p, "dh") else (*p[:6], 1, 1)
 
 
 def frame(p, hw, out_hw):
@@ -57,7 +57,9 @@ def max_pool2d_backward(dx, g, index, p):
 
 
 def divisors(like, p, hw, out_hw):
-    """(1, 1, OH, OW): how many elements each mean is taken over."""
+    """(1, 1, OH, OW): how many elements each mean is taken over; or the one divisor that was asked for."""
+    if p.divisor:
+        return p.divisor
     ones = np.ones((1, 1, *hw), np.float64, like=like)
     if p.include_pad:
         ones = np.pad(ones, ((0, 0), (0, 0), (p.ph, p.ph), (p.pw, p.pw)), constant_values=1)

@@ -1,12 +1,23 @@
-"""Pooling layers for images. Shapes: (N, C, H, W) -> (N, C, oh, ow), or without N."""
-from ..ops import adaptive_avg_pool2d, avg_pool2d, max_pool2d
+"""Pooling layers for sequences (N, C, L), images (N, C, H, W) and volumes (N, C, D, H, W); all also without N.
+
+Sizes are whole numbers, or one for each axis.
+"""
+from .. import ops
+from ..ops.conv_nd import sizes
 from .module import Module
 
 
-class MaxPool2d(Module):
-    """The largest value of each window. stride None: kernel_size. return_indices: also where in the image it was.
+def _full(name, n, kernel_size, stride, padding):
+    """The options as tuples of n numbers, which is how some of PyTorch's layers keep and show them."""
+    stride = kernel_size if stride is None else stride
+    return (sizes(name, "kernel_size", kernel_size, n, 1), sizes(name, "stride", stride, n, 1),
+            sizes(name, "padding", padding, n, 0))
 
-    forward's activation 'relu' is applied to the result.
+
+class MaxPooling(Module):
+    """The largest value of each window. stride None: kernel_size. return_indices: also where in the input it was.
+
+    The base of MaxPool1d, 2d and 3d.
     """
 
     def __init__(self, kernel_size, stride=None, padding=0, dilation=1, return_indices=False, ceil_mode=False):
@@ -14,46 +25,197 @@ class MaxPool2d(Module):
         self.kernel_size, self.stride = kernel_size, kernel_size if stride is None else stride
         self.padding, self.dilation, self.ceil_mode, self.return_indices = padding, dilation, ceil_mode, return_indices
 
-    def forward(self, x, activation=None):
-        if x.ndim == 3:
-            y = self.forward(x[None], activation)
-            return tuple(part[0] for part in y) if self.return_indices else y[0]
-        return max_pool2d(x, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode, self.return_indices,
-                          activation)
+    def forward(self, x):
+        return self.function(x, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode,
+                             self.return_indices)
 
     def extra_repr(self):
         return (f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}, dilation={self.dilation}, "
                 f"ceil_mode={self.ceil_mode}")
 
 
-class AvgPool2d(Module):
-    """The mean of each window. stride None: kernel_size. count_include_pad: padding counts as zeros."""
+class MaxPool1d(MaxPooling):
+    """The largest value of each window of a sequence. return_indices: also where it was."""
 
-    def __init__(self, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True):
+    function = staticmethod(ops.max_pool1d)
+
+
+class MaxPool2d(MaxPooling):
+    """The largest value of each window of an image. return_indices: also where it was, row * W + column.
+
+    forward's activation 'relu' is applied to the result.
+    """
+
+    def forward(self, x, activation=None):
+        return ops.max_pool2d(x, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode,
+                              self.return_indices, activation)
+
+
+class MaxPool3d(MaxPooling):
+    """The largest value of each window of a volume. return_indices: also where it was, (depth * H + row) * W + column."""
+
+    function = staticmethod(ops.max_pool3d)
+
+
+class MaxUnpooling(Module):
+    """The base of MaxUnpool1d, 2d and 3d: zeros with the pooled values at the places that they came from."""
+
+    def __init__(self, kernel_size, stride=None, padding=0):
         super().__init__()
-        self.kernel_size, self.stride = kernel_size, kernel_size if stride is None else stride
-        self.padding, self.ceil_mode, self.count_include_pad = padding, ceil_mode, count_include_pad
+        self.kernel_size, self.stride, self.padding = _full(type(self).__name__, self.axes, kernel_size, stride, padding)
 
-    def forward(self, x):
-        if x.ndim == 3:
-            return self.forward(x[None])[0]
-        return avg_pool2d(x, self.kernel_size, self.stride, self.padding, self.ceil_mode, self.count_include_pad)
+    def forward(self, x, indices, output_size=None):
+        return self.function(x, indices, self.kernel_size, self.stride, self.padding, output_size)
 
     def extra_repr(self):
         return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
 
 
-class AdaptiveAvgPool2d(Module):
-    """Means over a grid of output_size windows; None in it keeps the image's size."""
+class MaxUnpool1d(MaxUnpooling):
+    """Zeros with the values of a sequence at the places that MaxPool1d(return_indices=True) gave."""
+
+    axes, function = 1, staticmethod(ops.max_unpool1d)
+
+
+class MaxUnpool2d(MaxUnpooling):
+    """Zeros with the values of an image at the places that MaxPool2d(return_indices=True) gave."""
+
+    axes, function = 2, staticmethod(ops.max_unpool2d)
+
+
+class MaxUnpool3d(MaxUnpooling):
+    """Zeros with the values of a volume at the places that MaxPool3d(return_indices=True) gave."""
+
+    axes, function = 3, staticmethod(ops.max_unpool3d)
+
+
+class AvgPool1d(Module):
+    """The mean of each window of a sequence. stride None: kernel_size. count_include_pad: padding counts as zeros."""
+
+    def __init__(self, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True):
+        super().__init__()
+        self.kernel_size, self.stride, self.padding = _full("AvgPool1d", 1, kernel_size, stride, padding)
+        self.ceil_mode, self.count_include_pad = ceil_mode, count_include_pad
+
+    def forward(self, x):
+        return ops.avg_pool1d(x, self.kernel_size, self.stride, self.padding, self.ceil_mode, self.count_include_pad)
+
+    def extra_repr(self):
+        return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
+
+
+class AvgPool2d(Module):
+    """The mean of each window of an image. stride None: kernel_size. count_include_pad: padding counts as zeros.
+
+    divisor_override: a number to divide the sums by, instead of the window's size.
+    """
+
+    function = staticmethod(ops.avg_pool2d)
+
+    def __init__(self, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True, divisor_override=None):
+        super().__init__()
+        self.kernel_size, self.stride = kernel_size, kernel_size if stride is None else stride
+        self.padding, self.ceil_mode, self.count_include_pad = padding, ceil_mode, count_include_pad
+        self.divisor_override = divisor_override
+
+    def forward(self, x):
+        return self.function(x, self.kernel_size, self.stride, self.padding, self.ceil_mode, self.count_include_pad,
+                             self.divisor_override)
+
+    def extra_repr(self):
+        return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
+
+
+class AvgPool3d(AvgPool2d):
+    """The mean of each window of a volume; the options as in AvgPool2d."""
+
+    function = staticmethod(ops.avg_pool3d)
+
+
+class LPPooling(Module):
+    """(The sum of x ** norm_type over each window) ** (1 / norm_type). The base of LPPool1d, 2d and 3d."""
+
+    def __init__(self, norm_type, kernel_size, stride=None, ceil_mode=False):
+        super().__init__()
+        self.norm_type, self.kernel_size, self.stride, self.ceil_mode = norm_type, kernel_size, stride, ceil_mode
+
+    def forward(self, x):
+        return self.function(x, float(self.norm_type), self.kernel_size, self.stride, self.ceil_mode)
+
+    def extra_repr(self):
+        return (f"norm_type={self.norm_type}, kernel_size={self.kernel_size}, stride={self.stride}, "
+                f"ceil_mode={self.ceil_mode}")
+
+
+class LPPool1d(LPPooling):
+    """Power means, times the window's size, of a sequence."""
+
+    function = staticmethod(ops.lp_pool1d)
+
+
+class LPPool2d(LPPooling):
+    """Power means, times the window's size, of an image."""
+
+    function = staticmethod(ops.lp_pool2d)
+
+
+class LPPool3d(LPPooling):
+    """Power means, times the window's size, of a volume."""
+
+    function = staticmethod(ops.lp_pool3d)
+
+
+class AdaptiveAvgPool1d(Module):
+    """Means over output_size windows that cover the sequence."""
+
+    function = staticmethod(ops.adaptive_avg_pool1d)
 
     def __init__(self, output_size):
         super().__init__()
         self.output_size = output_size
 
     def forward(self, x):
-        if x.ndim == 3:
-            return self.forward(x[None])[0]
-        return adaptive_avg_pool2d(x, self.output_size)
+        return self.function(x, self.output_size)
 
     def extra_repr(self):
         return f"output_size={self.output_size}"
+
+
+class AdaptiveAvgPool2d(AdaptiveAvgPool1d):
+    """Means over a grid of output_size windows; None in it keeps the image's size."""
+
+    function = staticmethod(ops.adaptive_avg_pool2d)
+
+
+class AdaptiveAvgPool3d(AdaptiveAvgPool1d):
+    """Means over a grid of output_size windows; None in it keeps the volume's size."""
+
+    function = staticmethod(ops.adaptive_avg_pool3d)
+
+
+class AdaptiveMaxPool1d(Module):
+    """The largest of each of output_size windows that cover the sequence. return_indices: also where it was."""
+
+    function = staticmethod(ops.adaptive_max_pool1d)
+
+    def __init__(self, output_size, return_indices=False):
+        super().__init__()
+        self.output_size, self.return_indices = output_size, return_indices
+
+    def forward(self, x):
+        return self.function(x, self.output_size, self.return_indices)
+
+    def extra_repr(self):
+        return f"output_size={self.output_size}"
+
+
+class AdaptiveMaxPool2d(AdaptiveMaxPool1d):
+    """The largest of each of a grid of output_size windows. return_indices: also where it was."""
+
+    function = staticmethod(ops.adaptive_max_pool2d)
+
+
+class AdaptiveMaxPool3d(AdaptiveMaxPool1d):
+    """The largest of each of a grid of output_size windows. return_indices: also where it was."""
+
+    function = staticmethod(ops.adaptive_max_pool3d)

@@ -81,7 +81,25 @@ from .loss import (
     nll_loss,
     smooth_l1_loss,
 )
-from .pool import adaptive_avg_pool2d, avg_pool2d, max_pool2d
+from .pool import avg_pool2d, max_pool2d
+from .pool_nd import (
+    adaptive_avg_pool1d,
+    adaptive_avg_pool2d,
+    adaptive_avg_pool3d,
+    adaptive_max_pool1d,
+    adaptive_max_pool2d,
+    adaptive_max_pool3d,
+    avg_pool1d,
+    avg_pool3d,
+    lp_pool1d,
+    lp_pool2d,
+    lp_pool3d,
+    max_pool1d,
+    max_pool3d,
+    max_unpool1d,
+    max_unpool2d,
+    max_unpool3d,
+)
 from .reduce import (
     all,
     any,

@@ -4,7 +4,6 @@ import numpy as np
 from .. import kernels
 from ..autograd import op
 from .index import take_along_axis, where
-from .linear import matmul
 
 
 @op
@@ -55,69 +54,51 @@ def max_pool2d(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode
                activation=None):
     """The largest value of each window. dL/dx: g at the place of the largest, the first of equal ones.
 
-    Shapes: (N, C, H, W) -> (N, C, oh, ow). stride None: kernel_size. ceil_mode: a last window may hang over the edge.
-    return_indices: (y, the places, row * W + column, of the largest). activation: None, or 'relu' of the result, which
-    is the same as of input. Raises ValueError where no window fits.
+    Shapes: (N, C, H, W) -> (N, C, oh, ow), or without N. stride None: kernel_size. ceil_mode: a last window may
+    hang over the edge. return_indices: (y, the places, row * W + column, of the largest). activation: None, or 'relu' of the
+    result, which is the same as of input. Raises ValueError where no window fits.
     """
     if return_indices and activation:
         raise ValueError("max_pool2d: return_indices and activation: only one of them")
+    if input.ndim == 3:
+        y = max_pool2d(input[None], kernel_size, stride, padding, dilation, ceil_mode, return_indices, activation)
+        return tuple(part[0] for part in y) if return_indices else y[0]
     y, taps = max_pool2d_taps(input, kernel_size, stride, padding, dilation, ceil_mode, activation)
     return (y, positions(taps, input.shape[3], kernel_size, stride, padding, dilation)) if return_indices else y
 
 
-@op
-def avg_pool2d(x, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True):
+def avg_pool2d(input, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True, divisor_override=None):
     """The mean of each window. dL/dx: g spread evenly over its window.
 
-    Shapes: (N, C, H, W) -> (N, C, oh, ow). stride None: kernel_size. count_include_pad: padding counts as zeros.
-    Raises ValueError where no window fits.
+    Shapes: (N, C, H, W) -> (N, C, oh, ow), or without N. stride None: kernel_size. count_include_pad: padding counts as
+    zeros. divisor_override: what sums are divided by, instead of by the window's size. Raises ValueError where no window fits.
     """
-    return kernels.avg_pool2d(x, kernel_size, stride, padding, ceil_mode, count_include_pad)
-
-
-@avg_pool2d.vjp
-def avg_pool2d_vjp(g, x_shape, kernel_size, stride, padding, ceil_mode, count_include_pad):
-    return avg_pool2d_backward(g, x_shape, kernel_size, stride, padding, ceil_mode, count_include_pad)
+    if input.ndim == 3:
+        return avg_pool2d(input[None], kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)[0]
+    return mean_pool2d(input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
 
 
 @op
-def avg_pool2d_backward(dy, input_shape, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True):
-    """dx of avg_pool2d from dy. d/d(dy) = avg_pool2d(g). Shapes: (N, C, oh, ow) -> input_shape."""
-    return kernels.avg_pool2d_backward(dy, input_shape, kernel_size, stride, padding, ceil_mode, count_include_pad)
+def mean_pool2d(x, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override):
+    """avg_pool2d of (N, C, H, W). dL/dx: g spread evenly over its window. Shapes: (N, C, H, W) -> (N, C, oh, ow)."""
+    return kernels.avg_pool2d(x, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
 
 
-@avg_pool2d_backward.vjp
-def avg_pool2d_backward_vjp(g, kernel_size, stride, padding, ceil_mode, count_include_pad):
-    return avg_pool2d(g, kernel_size, stride, padding, ceil_mode, count_include_pad)
-
-
-def adaptive_avg_pool2d(input, output_size):
-    """Means over a grid of windows, as equal as whole pixels allow, that cover the image.
-
-    output_size: oh or (oh, ow), None for the input's. Shapes: (N, C, H, W) -> (N, C, oh, ow). Raises ValueError below 1.
-    """
-    oh, ow = output_size if isinstance(output_size, (tuple, list)) else (output_size, output_size)
-    h, w = input.shape[-2:]
-    oh, ow = h if oh is None else oh, w if ow is None else ow
-    if oh < 1 or ow < 1:
-        raise ValueError(f"adaptive_avg_pool2d: output_size={output_size!r}: sizes of at least 1 expected")
-    if h % oh == 0 and w % ow == 0:
-        return avg_pool2d(input, (h // oh, w // ow))
-    like = getattr(input, "array", input)
-    return matmul(matmul(averages(like, h, oh), input), averages(like, w, ow).mT)
+@mean_pool2d.vjp
+def mean_pool2d_vjp(g, x_shape, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override):
+    return mean_pool2d_backward(g, x_shape, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
 
 
 @op
-def averages(x, size, count):
-    """The (count, size) matrix of which row i averages floor(i size / count) ... ceil((i + 1) size / count) - 1.
-
-    No derivative: x only gives the dtype and the kind of array, so that the matrix is a constant.
-    """
-    matrix = np.zeros((count, size), x.dtype, like=x)
-    for i in range(count):
-        start, stop = i * size // count, -(-(i + 1) * size // count)
-        matrix[i, start:stop] = 1 / (stop - start)
-    return matrix
+def mean_pool2d_backward(dy, input_shape, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override):
+    """dx of mean_pool2d from dy. d/d(dy) = mean_pool2d(g). Shapes: (N, C, oh, ow) -> input_shape."""
+    return kernels.avg_pool2d_backward(dy, input_shape, kernel_size, stride, padding, ceil_mode, count_include_pad,
+                                       divisor_override)
 
 
-__all__ = ["adaptive_avg_pool2d", "avg_pool2d", "max_pool2d"]
+@mean_pool2d_backward.vjp
+def mean_pool2d_backward_vjp(g, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override):
+    return mean_pool2d(g, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
+
+
+__all__ = ["avg_pool2d", "max_pool2d"]

@@ -90,7 +90,7 @@ def test_the_same_seed_gives_the_same_values_in_any_layout():
     (lambda: init.calculate_gain("swish"), "nonlinearity='swish'"),
     (lambda: init.trunc_normal_(ml.empty(3), a=5.0, b=6.0), "near the mean"),
     (lambda: nn.Conv2d(3, 4, 3, groups=2), "groups=2"),
-    (lambda: nn.Conv2d(3, 4, 3, padding_mode="circular"), "padding_mode='circular'"),
+    (lambda: nn.Conv2d(3, 4, 3, padding_mode="mirror"), "padding_mode='mirror'"),
     (lambda: nn.Conv2d(3, 4, (3, 3, 3)), "kernel_size"),
     (lambda: nn.Dropout(1.5), "p=1.5"),
     (lambda: nn.Hardtanh(1, -1), "min_val=1"),
