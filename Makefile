@@ -7,7 +7,7 @@ SOURCES := pyproject.toml setup.py $(wildcard kernels/*/*.[ch] kernels/_native/*
 # An OPENBLAS_CORETYPE in the environment can slow NumPy's own products fourfold.
 unexport OPENBLAS_CORETYPE OPENBLAS_L2_SIZE
 
-.PHONY: demo test sanitize bench lint build clean
+.PHONY: demo test sanitize neon bench lint build clean
 
 demo: .venv/ready
 	$(BIN)/python -m minidl demo
@@ -20,6 +20,10 @@ test: .venv/ready
 # The native kernels under the sanitizers of GCC and under Valgrind; not a part of the tests, for it takes long.
 sanitize: .venv/ready
 	tests/sanitize.sh $(BIN)/python
+
+# The kernels for 64-bit ARM under emulation; the script says what it needs.
+neon: .venv/ready
+	tests/neon.sh $(BIN)/python
 
 bench: .venv/ready
 	$(BIN)/python -m pytest benchmarks --benchmark-enable --benchmark-only --benchmark-autosave --benchmark-columns=min,median,rounds
