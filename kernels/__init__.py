@@ -11,6 +11,7 @@
 """
 from . import _dispatch
 from ._dispatch import backend, backends, core, get, get_backend, isa, set_backend, table
+from .arithmetic import *
 from .attention import attention, attention_backward
 from .conv2d import conv2d, conv2d_backward_data, conv2d_backward_weight
 from .cross_entropy import cross_entropy, cross_entropy_backward
@@ -25,6 +26,7 @@ from .pool import avg_pool2d, avg_pool2d_backward, max_pool2d, max_pool2d_backwa
 from .row_norm import layer_norm, layer_norm_backward, rms_norm, rms_norm_backward
 from .softmax import log_softmax, log_softmax_backward, softmax, softmax_backward
 
+large = core.large if core else lambda *arrays: False
 get_num_threads = core.get_num_threads if core else lambda: 1
 
 
@@ -51,5 +53,5 @@ def _initial_threads():
 
 
 set_num_threads(_initial_threads())
-__all__ = [*_dispatch.kernels, "backend", "backends", "get", "get_backend", "get_num_threads", "isa", "set_backend",
-           "set_num_threads", "table"]
+__all__ = [*_dispatch.kernels, "backend", "backends", "get", "get_backend", "get_num_threads", "isa", "large",
+           "set_backend", "set_num_threads", "table"]

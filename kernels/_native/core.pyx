@@ -49,6 +49,7 @@ cdef extern from "numpy/arrayobject.h":
     int NPY_ARRAY_WRITEABLE
 
 DEF STACK_ARRAYS = 16
+DEF LARGE = 16384  # elements from which a kernel on all threads, with its output from the pool, beats NumPy
 DEF MAX_PARAMS = 32
 
 
@@ -137,6 +138,55 @@ cdef class NativeKernel:
 
     def __repr__(self):
         return f"<native kernel {self.name} for {self.isa}>"
+
+
+cdef int in_order(cnp.ndarray x):
+    """Do the axes follow each other in memory as they are numbered, or as an image's do that lies channels-last?"""
+    cdef int d, nd = cnp.PyArray_NDIM(x), last = nd == 4
+    cdef int64_t before = -1, before_last = -1, stride
+    cdef int c_order = 1, at
+    for d in range(nd):
+        stride = cnp.PyArray_STRIDE(x, d)
+        if cnp.PyArray_DIM(x, d) != 1 and stride:
+            if stride < 0 or (before >= 0 and stride > before):
+                c_order = 0
+                break
+            before = stride
+    if c_order or not last:
+        return c_order
+    for d in range(4):
+        at = (0, 2, 3, 1)[d]
+        stride = cnp.PyArray_STRIDE(x, at)
+        if cnp.PyArray_DIM(x, at) != 1 and stride:
+            if stride < 0 or (before_last >= 0 and stride > before_last):
+                return 0
+            before_last = stride
+    return 1
+
+
+def large(*arrays):
+    """Whether the elementwise kernels and reductions serve these operands better than NumPy: arrays of float32 alone or of
+    float64 alone, one or more of them large, beside numbers and masks."""
+    cdef cnp.ndarray x
+    cdef int kind = 0, found = 0, dtype
+    for a in arrays:
+        if type(a) is cnp.ndarray:
+            x = <cnp.ndarray>a
+            dtype = cnp.PyArray_TYPE(x)
+            if cnp.PyArray_SIZE(x) >= LARGE:
+                found = 1
+            elif not found and len(arrays) == 1:
+                return False
+            if dtype == cnp.NPY_BOOL:
+                continue
+            if (dtype != cnp.NPY_FLOAT32 and dtype != cnp.NPY_FLOAT64) or (kind and dtype != kind):
+                return False
+            kind = dtype
+            if found and (not cnp.PyArray_ISBEHAVED_RO(x) or cnp.PyArray_NDIM(x) > MD_MAX_DIMS or not in_order(x)):
+                return False
+        elif type(a) is not float and type(a) is not int:
+            return False
+    return bool(found and kind)
 
 
 cdef class Block:

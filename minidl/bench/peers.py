@@ -7,6 +7,8 @@ None does not serve these arguments.
 """
 import numpy as np
 
+from minidl.kernels import arithmetic
+
 PEERS = {}  # kernel -> label -> function
 
 
@@ -268,6 +270,24 @@ def torch_adam_update(torch, params, grads, exp_avgs, exp_avg_sqs, largest=None,
         return (*params, *exp_avgs, *exp_avg_sqs, *largest)
     return call
 
+
+# kernel of elementwise arithmetic -> PyTorch's function, where its name is another
+NAMES = {"negative": "neg", "equal": "eq", "not_equal": "ne", "less": "lt", "less_equal": "le", "greater": "gt",
+         "greater_equal": "ge", "subtract": "sub", "multiply": "mul", "divide": "div"}
+
+
+def register_arithmetic(kernel):
+    @peer(kernel, "NumPy")
+    def prepare_numpy(*args):
+        return lambda: getattr(np, kernel)(*args)
+
+    @torch_peer(kernel)
+    def prepare(torch, *args):
+        return lambda: getattr(torch, NAMES.get(kernel, kernel))(*args)
+
+
+for name in arithmetic.__all__:
+    register_arithmetic(name)
 
 # activation -> how PyTorch computes it, from torch and x, and its derivative, from torch.ops.aten, g and what the kernel keeps
 ELEMENTWISE = {

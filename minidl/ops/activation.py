@@ -6,6 +6,7 @@ import numpy as np
 
 from .. import kernels
 from ..autograd import op
+from ..kernels import large
 from .elementwise import exp, tanh
 from .index import where
 
@@ -222,7 +223,7 @@ def softplus_backward_vjp(g, dy, x, need):
 @op
 def hardtanh(x, min_val=-1.0, max_val=1.0):
     """x between min_val and max_val, elementwise. d/dx = 1 strictly inside, else 0. Shape: any, kept."""
-    return np.clip(x, min_val, max_val)
+    return kernels.clip(x, min_val, max_val) if large(x) else np.clip(x, min_val, max_val)
 
 
 @hardtanh.vjp

@@ -1,7 +1,9 @@
 """Exponentials and logarithms, applied to each element, and the change of dtype."""
 import numpy as np
 
+from .. import kernels
 from ..autograd import op
+from ..kernels import large
 from .index import where
 
 
@@ -24,7 +26,7 @@ def astype_vjp(g):
 @op
 def exp(x):
     """e**x, elementwise. d/dx = exp(x). Shape: any, kept."""
-    return np.exp(as_float(x))
+    return kernels.exp(x) if large(x) else np.exp(as_float(x))
 
 
 @exp.vjp
@@ -57,7 +59,7 @@ def exp2_vjp(g, y):
 @op
 def log(x):
     """The natural logarithm, elementwise. d/dx = 1 / x. Shape: any, kept."""
-    return np.log(as_float(x))
+    return kernels.log(x) if large(x) else np.log(as_float(x))
 
 
 @log.vjp
@@ -117,7 +119,7 @@ def _weight(g, x, y):
 @op
 def tanh(x):
     """Hyperbolic tangent, elementwise. d/dx = 1 - tanh(x)**2. Shape: any, kept."""
-    return np.tanh(as_float(x))
+    return kernels.tanh(x) if large(x) else np.tanh(as_float(x))
 
 
 @tanh.vjp

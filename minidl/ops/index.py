@@ -1,15 +1,17 @@
 """Reading, choosing and replacing elements."""
 import numpy as np
 
+from .. import kernels
 from ..autograd import Tensor, op
 from ..autograd.tensor import state, write_in_place
+from ..kernels import large
 from .aliases import aliased
 
 
 @op
 def where(condition, x1, x2):
     """x1 where the condition holds, x2 elsewhere. d/dx1 = condition, d/dx2 = not condition. Shapes broadcast."""
-    return np.where(condition, x1, x2)
+    return kernels.where(condition, x1, x2) if large(condition, x1, x2) else np.where(condition, x1, x2)
 
 
 @where.vjp

@@ -1,14 +1,16 @@
 """Rounding, elementwise. The derivative is 0 wherever it exists, and taken as 0 elsewhere."""
 import numpy as np
 
+from .. import kernels
 from ..autograd import op
+from ..kernels import large
 from .creation import zeros_like
 
 
 @op
 def floor(x):
     """The largest integer not above x, elementwise. d/dx = 0. Shape: any, kept."""
-    return np.floor(x)
+    return kernels.floor(x) if large(x) else np.floor(x)
 
 
 @floor.vjp
@@ -19,7 +21,7 @@ def floor_vjp(g):
 @op
 def ceil(x):
     """The smallest integer not below x, elementwise. d/dx = 0. Shape: any, kept."""
-    return np.ceil(x)
+    return kernels.ceil(x) if large(x) else np.ceil(x)
 
 
 @ceil.vjp
@@ -30,7 +32,7 @@ def ceil_vjp(g):
 @op
 def trunc(x):
     """The integer part of x, elementwise. d/dx = 0. Shape: any, kept."""
-    return np.trunc(x)
+    return kernels.trunc(x) if large(x) else np.trunc(x)
 
 
 @trunc.vjp
