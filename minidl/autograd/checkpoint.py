@@ -3,8 +3,8 @@ import numpy as np
 
 from .engine import sweep
 from .modes import enable_grad, state
-from .node import Node, edge
-from .tensor import Tensor, version_cell, wrap
+from .node import Node
+from .tensor import Tensor, wrap
 
 generators = []  # random generators whose numbers repeat; minidl.random puts its own in
 
@@ -50,9 +50,9 @@ def checkpoint(function, *args, **kwargs):
                          retain_graph=higher, create_graph=higher)
         return tuple(found)
 
-    node = Node("checkpoint", again, [edge(x) for x in sources], len(fresh))
+    node = Node("checkpoint", again, [x._edge() for x in sources], len(fresh))
     node.saved = [tuple(sources)]
-    node.versions = [(cell, cell[0]) for cell in (version_cell(x) for x in (*args, *sources) if isinstance(x, Tensor))]
+    node.versions = [x._versioned() for x in (*args, *sources) if isinstance(x, Tensor)]
     for i in differentiable:
         fresh[i]._node, fresh[i]._index, fresh[i]._requires_grad = node, i, True
     return tuple(fresh) if isinstance(result, tuple) else fresh[0]

@@ -9,7 +9,7 @@ import numpy as np
 
 from .modes import enable_grad, no_grad, state
 from .node import Node
-from .tensor import Tensor, wrap
+from .tensor import Cell, Tensor, wrap
 
 
 def backward(self, gradient=None, retain_graph=False, create_graph=False):
@@ -26,77 +26,101 @@ Tensor.backward = backward
 
 def sweep(outputs, gradients, inputs=None, retain_graph=False, create_graph=False):
     """Adds to the `grad` of every leaf, or, with `inputs`, returns the gradients of these (None where there is no path)."""
-    pending = {}   # node -> gradients of its outputs so far
-    leaves = {}    # id of a leaf -> [leaf, its gradient so far]
-    captured = {}  # (node, index) of an input that is not a leaf -> its gradient
-    heap = []      # (-sequence, node): the newest first
-    wanted = _nodes_between(outputs, inputs) if inputs is not None else None
-    capture = {(x._node, x._index) for x in inputs or () if x._node is not None}
-
-    def add(node, index, g):
-        slots = pending.get(node)
-        if slots is None:
-            pending[node] = slots = [None] * node.n_outputs
-            heapq.heappush(heap, (-node.sequence, node))
-        slots[index] = g if slots[index] is None else slots[index] + g
-
+    walk: Sweep = Sweep(outputs, inputs)
     with enable_grad() if create_graph else no_grad():
         for output, g in zip(outputs, gradients):
-            g = _start(output, g)
-            if output._node is None:
-                leaves[id(output)] = [output, g]
-            else:
-                add(output._node, output._index, g)
-        while heap:
-            node = heapq.heappop(heap)[1]
-            slots = pending.pop(node)
-            if node.hooks:
-                for index, hooks in node.hooks.items():
-                    if slots[index] is not None:
-                        slots[index] = _hooked(hooks, slots[index])
-            if capture:
-                for index, g in enumerate(slots):
-                    if (node, index) in capture:
-                        captured[node, index] = g
-            if wanted is not None and node not in wanted:
-                continue
-            _check(node)
-            results = node.rule(node, slots)
-            if type(results) is not tuple:
-                results = (results,)
-            if len(results) > len(node.edges):
-                raise RuntimeError(f"backward of {node.name}: {len(results)} gradients for {len(node.edges)} arguments")
-            if state.anomaly:
-                _check_nan(node, results)
-            taken = None  # memory that is not free to become a leaf's own
-            for edge, g in zip(node.edges, results):
-                if edge is None or g is None:
-                    continue
-                target, index, shape, dtype = edge
-                if g.array.shape != shape:
-                    g = sum_to(g, shape)
-                if g.array.dtype != dtype:
-                    g = g.astype(dtype)
-                if type(target) is Node:
-                    if wanted is None or target in wanted or (target, index) in capture:
-                        add(target, index, g)
-                elif id(target) in leaves:
-                    entry = leaves[id(target)]
-                    entry[1] = entry[1] + g
-                else:
-                    if not create_graph:
-                        taken = _taken(node, slots) if taken is None else taken
-                        g = _own(g, taken)
-                    leaves[id(target)] = [target, g]
-            if not retain_graph:
-                node.saved = None
+            walk.start(output, _start(output, g))
+        while walk.heap:
+            walk.step(retain_graph, create_graph)
         if inputs is not None:
-            return [_hooked(x._hooks, leaves[id(x)][1]) if id(x) in leaves else captured.get((x._node, x._index))
-                    for x in inputs]
-        for leaf, g in leaves.values():
+            return [walk.found(x) for x in inputs]
+        for leaf, g in walk.leaves.values():
             g = _hooked(leaf._hooks, g)
             leaf.grad = g if leaf.grad is None else leaf.grad + g
     return None
+
+
+class Sweep:
+    """One walk over the tape. Compiled, a C struct: engine.pxd has its fields."""
+
+    def __init__(self, outputs, inputs):
+        self.pending = {}   # node -> gradients of its outputs so far
+        self.leaves = {}    # id of a leaf -> [leaf, its gradient so far]
+        self.heap = []      # (-sequence, node): the newest first
+        self.wanted = None if inputs is None else _nodes_between(outputs, inputs)  # None: all nodes
+        self.capture = {(x._node, x._index) for x in inputs or () if x._node is not None}
+        self.captured = {}  # (node, index) of an input that is not a leaf -> its gradient
+
+    def start(self, output, g):
+        """The gradient of a result."""
+        if output._node is None:
+            self.leaves[id(output)] = [output, g]
+        else:
+            self.add(output._node, output._index, g)
+
+    def add(self, node, index, g):
+        """One more share of the gradient of a node's output."""
+        slots = self.pending.get(node)
+        if slots is None:
+            self.pending[node] = slots = [None] * node.n_outputs
+            heapq.heappush(self.heap, (-node.sequence, node))
+        before = slots[index]
+        slots[index] = g if before is None else before + g
+
+    def step(self, retain_graph, create_graph):
+        """Takes the newest node, runs its rule and passes the gradients on."""
+        node: Node = heapq.heappop(self.heap)[1]
+        slots = self.pending.pop(node)
+        if node.hooks is not None:
+            for index, hooks in node.hooks.items():
+                if slots[index] is not None:
+                    slots[index] = _hooked(hooks, slots[index])
+        if self.wanted is not None:
+            for index, g in enumerate(slots):
+                if (node, index) in self.capture:
+                    self.captured[node, index] = g
+            if node not in self.wanted:
+                return
+        _check(node)
+        results = node.rule(node, slots)
+        if type(results) is not tuple:
+            results = (results,)
+        if len(results) > len(node.edges):
+            raise RuntimeError(f"backward of {node.name}: {len(results)} gradients for {len(node.edges)} arguments")
+        if state.anomaly:
+            _check_nan(node, results)
+        taken = None  # memory that is not free to become a leaf's own
+        for edge, g in zip(node.edges, results):
+            if edge is None or g is None:
+                continue
+            target, index, shape, dtype = edge
+            g = _fitted(g, shape, dtype)
+            if isinstance(target, Node):
+                if self.wanted is None or target in self.wanted or (target, index) in self.capture:
+                    self.add(target, index, g)
+                continue
+            entry = self.leaves.get(id(target))
+            if entry is not None:
+                entry[1] = entry[1] + g
+            else:
+                if not create_graph:
+                    taken = _taken(node, slots) if taken is None else taken
+                    g = _own(g, taken)
+                self.leaves[id(target)] = [target, g]
+        if not retain_graph:
+            node.saved = None
+
+    def found(self, x):
+        """The gradient of one of the inputs."""
+        entry = self.leaves.get(id(x))
+        return self.captured.get((x._node, x._index)) if entry is None else _hooked(x._hooks, entry[1])
+
+
+def _fitted(g, shape, dtype):
+    """g summed over the axes that broadcasting added or stretched, in the dtype of what it is the gradient of."""
+    if g.array.shape != shape:
+        g = sum_to(g, shape)
+    return g if g.array.dtype == dtype else g.astype(dtype)
 
 
 def grad(outputs, inputs, grad_outputs=None, retain_graph=None, create_graph=False, allow_unused=False):
@@ -147,11 +171,12 @@ def _start(output, g):
 def _check(node):
     if node.saved is None:
         raise RuntimeError(f"backward of {node.name}: the tape was freed by an earlier backward: pass retain_graph=True to it")
-    for cell, version in node.versions:
-        if cell[0] != version:
+    for kept, version in node.versions:
+        cell: Cell = kept
+        if cell.changes != version:
             raise RuntimeError(
-                f"backward of {node.name}: a tensor that its derivative needs was changed in place since (change {cell[0]}, "
-                f"kept at {version}): compute a new tensor instead of x += y or x[...] = y")
+                f"backward of {node.name}: a tensor that its derivative needs was changed in place since (change "
+                f"{cell.changes}, kept at {version}): compute a new tensor instead of x += y or x[...] = y")
 
 
 def _check_nan(node, results):

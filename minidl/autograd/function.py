@@ -2,8 +2,8 @@
 import numpy as np
 
 from .modes import no_grad, state
-from .node import Node, edge
-from .tensor import Tensor, version_cell, wrap
+from .node import Node
+from .tensor import Tensor, wrap
 
 
 class Context:
@@ -75,13 +75,14 @@ class Function:
                 raise TypeError(f"{cls.__name__}.forward: returned {type(out).__name__}: a tensor or a tuple of them expected")
         if not tracked:
             return result
-        node = Node(cls.__name__, _run_backward, [edge(x) for x in args], len(outputs))
+        edges = [x._edge() if isinstance(x, Tensor) and x._requires_grad else None for x in args]
+        node = Node(cls.__name__, _run_backward, edges, len(outputs))
         fresh = tuple(wrap(out.array) if any(out is x for x in args) else out for out in outputs)  # never the argument itself
         for i, (out, given) in enumerate(zip(fresh, outputs)):
             if out.array.dtype.kind in "fc" and id(given) not in ctx._not_differentiable:
                 out._node, out._index, out._requires_grad = node, i, True
         places = {id(given): i for i, (out, given) in enumerate(zip(fresh, outputs)) if out is given}
-        node.versions = [(cell, cell[0]) for cell in (version_cell(x) for x in ctx._saved if x is not None)]
+        node.versions = [x._versioned() for x in ctx._saved if x is not None]
         # An output is kept as its array: as a tensor it would point back to the node.
         ctx._saved = tuple((places[id(x)], x.array) if id(x) in places else x for x in ctx._saved)
         node.saved = [(cls, ctx, [(out.array.shape, out.array.dtype) for out in fresh]), ctx._saved]

@@ -22,123 +22,21 @@ from functools import partial, update_wrapper
 import numpy as np
 
 from .modes import DEBUG_TAPE, state
-from .node import Node, edge
-from .tensor import Tensor, share_memory, version_cell
+from .node import Node, sequence
+from .tensor import Cell, Fields, Tensor, share_memory
 
 _ALIASES = {"dim": "axis", "keepdim": "keepdims", "input": "x", "other": "x2"}  # PyTorch's names for ours
+_new = Fields.__new__
 
 
 def op(forward=None, *, view=False):
     """Decorator: makes a function on arrays an operation on tensors. view: the result shares its first input's memory."""
     if forward is None:
         return partial(op, view=view)
-    code, name = forward.__code__, forward.__name__
-    names = code.co_varnames[:code.co_argcount]
-    variadic = bool(code.co_flags & 0x04)  # *arrays
-    defaults = dict(zip(names[len(names) - len(forward.__defaults__ or ()):], forward.__defaults__ or ()))
-    left_out = [None] * len(names)  # the edges of trailing arguments that a call may leave out
-    trailing = [defaults.get(n) for n in names]  # and their values
-    rule = y_at = y_for = g_at = need_at = None
-    blank = []  # a place for each parameter of the rule
-    arguments, shapes, others = [], [], []  # what fills them: see vjp
-
-    def bind(args, kwargs):
-        """All arguments in the order of the signature."""
-        args = list(args)
-        kwargs = {_ALIASES[k] if k not in names and _ALIASES.get(k) in names else k: v for k, v in kwargs.items()}
-        for n in names[len(args):]:
-            if n in kwargs:
-                args.append(kwargs.pop(n))
-            elif n in defaults:
-                args.append(defaults[n])
-            else:
-                raise TypeError(f"{name}: missing argument {n!r}")
-        if kwargs:
-            bad = next(iter(kwargs))
-            raise TypeError(f"{name}: {'argument given twice' if bad in names else 'unknown argument'} {bad!r}")
-        return args
+    operation: Operation = Operation(forward, view)
 
     def call(*args, **kwargs):
-        if kwargs and not variadic:
-            args, kwargs = bind(args, kwargs), {}
-        recording = False
-        arrays = []
-        for x in args:
-            if isinstance(x, Tensor):
-                if x._requires_grad:
-                    recording = True
-                arrays.append(x.array)
-            else:
-                arrays.append(x)
-        y = forward(*arrays, **kwargs)
-        outs = tuple([_wrapped(part) for part in y]) if type(y) is tuple else _wrapped(y)
-        if recording and state.recording:
-            record(args, kwargs, outs)
-        if view:
-            x = args[0]
-            if isinstance(x, Tensor):
-                for out in outs if type(outs) is tuple else (outs,):
-                    if _shares_memory(out.array, x.array):
-                        share_memory(out, x)
-        return outs
-
-    def record(args, kwargs, outs):
-        if rule is None:
-            flows = [o for o in (outs if type(outs) is tuple else (outs,)) if o.array.dtype.kind in "fc"]
-            if not flows:
-                return
-            raise RuntimeError(f"{name}: has no derivative, and an argument requires a gradient: use x.detach()")
-        given = len(args)
-        edges = [edge(x) if isinstance(x, Tensor) else None for x in args]
-        if given < len(left_out):
-            edges += left_out[given:]
-        node = Node(name, run_rule, edges)
-        node.saved = saved = blank.copy()
-        node.versions = versions = []
-        for place, position, wanted_for in arguments:
-            if wanted_for is None or edges[wanted_for] is not None:
-                saved[place] = x = args[position] if position < given else trailing[position]
-                if isinstance(x, Tensor):
-                    cell = version_cell(x)
-                    versions.append((cell, cell[0]))
-        for place, position in shapes:
-            saved[place] = getattr(args[position], "shape", ())
-        for place, kind, key in others:  # of an operation on *arrays
-            saved[place] = tuple(args) if kind == "all" else [getattr(x, "shape", ()) for x in args] if kind == "shapes" \
-                else kwargs.get(key, (forward.__kwdefaults__ or {}).get(key))
-            for x in args if kind == "all" else ():
-                if isinstance(x, Tensor):
-                    cell = version_cell(x)
-                    versions.append((cell, cell[0]))
-        keep = y_at is not None and (y_for is None or (args[y_for] if y_for < given else trailing[y_for]) is not None)
-        if type(outs) is tuple:
-            node.n_outputs = len(outs)
-            for i, out in enumerate(outs):
-                flows_through(out, node, i)
-        else:
-            flows_through(outs, node, 0)
-        if keep:  # as arrays: tensors would point back to the node
-            for out in outs if type(outs) is tuple else (outs,):
-                cell = version_cell(out)
-                versions.append((cell, cell[0]))
-            saved[y_at] = tuple([out.array for out in outs]) if type(outs) is tuple else outs.array
-        if state.anomaly:
-            import traceback
-            calls = [call for call in traceback.extract_stack() if call.filename != __file__]
-            node.trace = "".join(traceback.format_list(calls))
-        if DEBUG_TAPE:
-            print(f"minidl: tape {node.sequence}: {name} <- {[e and getattr(e[0], 'name', 'leaf') for e in node.edges]}",
-                  file=sys.stderr)
-
-    def run_rule(node, gradients):
-        values = node.saved.copy()
-        if y_at is not None and (y := values[y_at]) is not None:
-            values[y_at] = tuple([_output(node, a, i) for i, a in enumerate(y)]) if type(y) is tuple else _output(node, y, 0)
-        if g_at is not None:
-            values[g_at] = gradients[0] if node.n_outputs == 1 else tuple(gradients)
-        if need_at is not None:
-            values[need_at] = [e is not None for e in node.edges]
-        return rule(*values)
+        return operation.run(args, kwargs)
 
     def vjp(function=None, **kept_for):
         """Decorator: `function` is the operation's vector-Jacobian product.
@@ -146,32 +44,9 @@ def op(forward=None, *, view=False):
         kept_for: x1="x2" says that x1 is needed for x2's gradient alone, and so kept only where x2 wants one;
         y="activation" that the output is needed, and kept, only where an activation is given.
         """
-        nonlocal rule, y_at, y_for, g_at, need_at
         if function is None:
             return partial(vjp, **kept_for)
-        rule = function
-        keywords = code.co_varnames[code.co_argcount:code.co_argcount + code.co_kwonlyargcount]
-        for place, n in enumerate(function.__code__.co_varnames[:function.__code__.co_argcount]):
-            blank.append(None)
-            if n == "g":
-                g_at = place
-            elif n == "need":
-                need_at = place
-            elif n == "y":
-                y_at = place
-                y_for = names.index(kept_for["y"]) if "y" in kept_for else None
-            elif n in names:
-                arguments.append((place, names.index(n), names.index(kept_for[n]) if n in kept_for else None))
-            elif n.endswith("_shape") and n[:-6] in names:
-                shapes.append((place, names.index(n[:-6])))
-            elif variadic and n == code.co_varnames[code.co_argcount + code.co_kwonlyargcount]:
-                others.append((place, "all", None))
-            elif variadic and n[:-6] == code.co_varnames[code.co_argcount + code.co_kwonlyargcount]:
-                others.append((place, "shapes", None))
-            elif n in keywords:
-                others.append((place, "keyword", n))
-            else:
-                raise TypeError(f"{function.__name__}: parameter {n!r} is none of g, y, need or {name}'s {names}")
+        operation.take_rule(function, kept_for)
         call.rule = function
         return function
 
@@ -180,9 +55,177 @@ def op(forward=None, *, view=False):
     return call
 
 
+class Operation:
+    """A function on arrays, its rule, and what the tape keeps of each call. Compiled, a C struct: op.pxd has its fields."""
+
+    def __init__(self, forward, view):
+        code = forward.__code__
+        named = code.co_argcount + code.co_kwonlyargcount
+        self.forward, self.name, self.view = forward, forward.__name__, view
+        self.names = code.co_varnames[:code.co_argcount]
+        self.keywords = code.co_varnames[code.co_argcount:named]
+        self.keyword_defaults = forward.__kwdefaults__ or {}
+        self.variadic = code.co_varnames[named] if code.co_flags & 0x04 else None  # the name of *arrays
+        values = forward.__defaults__ or ()
+        self.defaults = dict(zip(self.names[len(self.names) - len(values):], values))
+        self.trailing = [self.defaults.get(n) for n in self.names]  # the values of arguments that a call may leave out
+        self.backward = self.run_rule
+        self.rule = None
+        self.g_at = self.y_at = self.need_at = self.y_for = -1  # places among the rule's parameters
+        self.blank = []  # a place for each of these
+        self.arguments, self.shapes, self.others = [], [], []  # what fills them: see take_rule
+
+    def take_rule(self, function, kept_for):
+        """Learns from the names of the rule's parameters what it needs."""
+        self.rule = function
+        for place, n in enumerate(function.__code__.co_varnames[:function.__code__.co_argcount]):
+            self.blank.append(None)
+            if n == "g":
+                self.g_at = place
+            elif n == "need":
+                self.need_at = place
+            elif n == "y":
+                self.y_at = place
+                self.y_for = self.names.index(kept_for["y"]) if "y" in kept_for else -1
+            elif n in self.names:
+                self.arguments.append((place, self.names.index(n), self.names.index(kept_for[n]) if n in kept_for else -1))
+            elif n.endswith("_shape") and n[:-6] in self.names:
+                self.shapes.append((place, self.names.index(n[:-6])))
+            elif self.variadic and n == self.variadic:
+                self.others.append((place, "all", None))
+            elif self.variadic and n[:-6] == self.variadic:
+                self.others.append((place, "shapes", None))
+            elif n in self.keywords:
+                self.others.append((place, "keyword", n))
+            else:
+                raise TypeError(f"{function.__name__}: parameter {n!r} is none of g, y, need or {self.name}'s {self.names}")
+
+    # ---- a call ----
+    def run(self, args, kwargs):
+        """The forward function on the arguments' arrays; recorded where one of them requires a gradient."""
+        if kwargs and self.variadic is None:
+            args, kwargs = self.bound(args, kwargs), {}
+        given = len(args)
+        if kwargs or given == 0 or given > 3:
+            y = self.forward(*[_array(x) for x in args], **kwargs)
+        elif given == 1:  # the same, without building a list
+            y = self.forward(_array(args[0]))
+        elif given == 2:
+            y = self.forward(_array(args[0]), _array(args[1]))
+        else:
+            y = self.forward(_array(args[0]), _array(args[1]), _array(args[2]))
+        outs = tuple([_wrapped(part) for part in y]) if type(y) is tuple else _wrapped(y)
+        for x in args:
+            if _wants(x):
+                if state.recording:
+                    self.record(args, kwargs, outs)
+                break
+        if self.view:
+            x = args[0]
+            if isinstance(x, Fields):
+                for out in outs if type(outs) is tuple else (outs,):
+                    if _shares_memory(out.array, x.array):
+                        share_memory(out, x)
+        return outs
+
+    def bound(self, args, kwargs):
+        """All arguments in the order of the signature."""
+        names, args = self.names, list(args)
+        kwargs = {_ALIASES[k] if k not in names and _ALIASES.get(k) in names else k: v for k, v in kwargs.items()}
+        for n in names[len(args):]:
+            if n in kwargs:
+                args.append(kwargs.pop(n))
+            elif n in self.defaults:
+                args.append(self.defaults[n])
+            else:
+                raise TypeError(f"{self.name}: missing argument {n!r}")
+        if kwargs:
+            bad = next(iter(kwargs))
+            raise TypeError(f"{self.name}: {'argument given twice' if bad in names else 'unknown argument'} {bad!r}")
+        return tuple(args)
+
+    def record(self, args, kwargs, outs):
+        """Writes the call down: a node that knows where the arguments came from and what the rule will need."""
+        if self.rule is None:
+            flows = [o for o in (outs if type(outs) is tuple else (outs,)) if o.array.dtype.kind in "fc"]
+            if not flows:
+                return
+            raise RuntimeError(f"{self.name}: has no derivative, and an argument requires a gradient: use x.detach()")
+        given = len(args)
+        edges = [_edge(x) for x in args]
+        for _ in range(given, len(self.trailing)):
+            edges.append(None)
+        node: Node = Node.__new__(Node)  # past __init__, whose call costs as much as the rest
+        node.name, node.rule, node.edges, node.sequence, node.n_outputs = self.name, self.backward, edges, next(sequence), 1
+        saved, versions = self.blank.copy(), []
+        for place, position, wanted_for in self.arguments:
+            if wanted_for < 0 or edges[wanted_for] is not None:
+                saved[place] = x = args[position] if position < given else self.trailing[position]
+                if isinstance(x, Fields):
+                    versions.append(_versioned(x))
+        for place, position in self.shapes:
+            saved[place] = getattr(args[position], "shape", ())
+        for place, kind, key in self.others:  # of an operation on *arrays
+            saved[place] = tuple(args) if kind == "all" else [getattr(x, "shape", ()) for x in args] if kind == "shapes" \
+                else kwargs.get(key, self.keyword_defaults.get(key))
+            if kind == "all":
+                versions += [_versioned(x) for x in args if isinstance(x, Fields)]
+        if type(outs) is tuple:
+            node.n_outputs = len(outs)
+            for i, out in enumerate(outs):
+                flows_through(out, node, i)
+        else:
+            flows_through(outs, node, 0)
+        if self.y_at >= 0 and (self.y_for < 0 or
+                               (args[self.y_for] if self.y_for < given else self.trailing[self.y_for]) is not None):
+            if type(outs) is tuple:  # kept as arrays: tensors would point back to the node
+                saved[self.y_at] = tuple([out.array for out in outs])
+                versions += [_versioned(out) for out in outs]
+            else:
+                saved[self.y_at] = outs.array
+                versions.append(_versioned(outs))
+        node.saved, node.versions = saved, versions
+        if state.anomaly:
+            import traceback
+            calls = [call for call in traceback.extract_stack() if call.filename != __file__]
+            node.trace = "".join(traceback.format_list(calls))
+        if DEBUG_TAPE:
+            print(f"minidl: tape {node.sequence}: {self.name} <- {[e and getattr(e[0], 'name', 'leaf') for e in node.edges]}",
+                  file=sys.stderr)
+
+    def run_rule(self, node, gradients):
+        """The gradients of the inputs from those of the outputs."""
+        values = list(node.saved)
+        if self.y_at >= 0 and (y := values[self.y_at]) is not None:
+            values[self.y_at] = tuple([_output(node, a, i) for i, a in enumerate(y)]) if type(y) is tuple \
+                else _output(node, y, 0)
+        if self.g_at >= 0:
+            values[self.g_at] = gradients[0] if node.n_outputs == 1 else tuple(gradients)
+        if self.need_at >= 0:
+            values[self.need_at] = [e is not None for e in node.edges]
+        return self.rule(*values)
+
+
+def _array(x):
+    return x.array if isinstance(x, Fields) else x
+
+
+def _wants(x):
+    return isinstance(x, Fields) and x._requires_grad
+
+
+def _edge(x):
+    return x._edge() if _wants(x) else None
+
+
+def _versioned(x):
+    return x._versioned()
+
+
 def _wrapped(array):
-    out = Tensor.__new__(Tensor)
+    out: Fields = _new(Tensor)
     out.array = array if type(array) is np.ndarray or not isinstance(array, (np.generic, float, int)) else np.asarray(array)
+    out._cell = Cell.__new__(Cell)
     return out
 
 

@@ -1,13 +1,56 @@
 """Tensor: an array, its gradient, and the node of the tape that made it.
 
 The operators and `backward` are attached from above: by minidl/ops/methods.py and the engine.
+Compiled, the fields of `Cell` and `Fields` are those of a C struct: tensor.pxd declares them.
 """
 import numpy as np
 
 from .modes import state
 
 
-class Tensor:
+def defaults(cls, **values):
+    """Interpreted, a class has no fields declared: what is usual then lives on the class."""
+    if not hasattr(cls, next(iter(values))):
+        for name, value in values.items():
+            setattr(cls, name, value)
+
+
+class Cell:
+    """How often a piece of memory was changed in place, and how many of these changes were recorded.
+
+    A tensor shares it with all its views.
+    """
+
+
+defaults(Cell, changes=0, recorded=0)
+
+
+class Fields:
+    """What the tape knows of a tensor.
+
+    array: the array. _requires_grad. _node: the tape's record of the operation that made it, None for a leaf. _index: which of
+    that operation's outputs it is. _cell: counts the changes of its memory. _is_view, and for a view _tracked: the recorded
+    changes there were when it was made.
+    """
+
+    def _versioned(self):
+        """(the counter of its memory, its value now): what a node remembers of a tensor that backward needs unchanged."""
+        return self._cell, self._cell.changes
+
+    def _edge(self):
+        """How the tape refers to it as an input: (where it came from, which output, what its gradient must look like)."""
+        source = self._node
+        if source is None:
+            source = self
+        elif self._is_view and self._cell.recorded != self._tracked:
+            raise RuntimeError("this view was made before its memory was changed in place on the tape: take the view again")
+        return source, self._index, self.array.shape, self.array.dtype
+
+
+defaults(Fields, array=None, _requires_grad=False, _node=None, _index=0, _cell=None, _is_view=False, _tracked=0)
+
+
+class Tensor(Fields):
     """An n-dimensional array that remembers how it was computed.
 
     data: numbers, nested lists, an array or a Tensor; Python floats become float32, arrays keep their dtype.
@@ -17,20 +60,14 @@ class Tensor:
     Raises TypeError for data that is not numeric and for `requires_grad` on integers.
     """
 
-    # Only what differs from these is stored on an instance, so that making a tensor stays cheap.
-    grad = None
-    _requires_grad = False
-    _node = None    # the tape's record of the operation that made it; None for a leaf
-    _index = 0      # which of that operation's outputs
-    _cell = None    # of its memory, one with all its views: [changes in place, changes in place that were recorded]
-    _is_view = False
-    _tracked = 0    # for a view: the second of these numbers when it was made
+    grad = None  # most tensors never have either
     _hooks = None
     __array_ufunc__ = None  # array + tensor is the tensor's to compute
     __array_priority__ = 1000
 
     def __init__(self, data, dtype=None, device=None, requires_grad=False):
         self.array = as_array(data, dtype, device)
+        self._cell = Cell.__new__(Cell)
         if requires_grad:
             self.requires_grad = True
 
@@ -162,7 +199,7 @@ class Tensor:
 
     def _mark_changed(self):
         """Notes that the memory changed in place, so that backward can tell where it needed the old values."""
-        version_cell(self)[0] += 1
+        self._cell.changes += 1
 
     def __deepcopy__(self, memo):
         if self._node is not None:
@@ -170,6 +207,7 @@ class Tensor:
         out = self.__class__.__new__(self.__class__)
         memo[id(self)] = out
         out.array = self.array.copy(order="K")
+        out._cell = Cell.__new__(Cell)
         out._requires_grad = self._requires_grad
         if self.grad is not None:
             out.grad = wrap(self.grad.array.copy(order="K"))
@@ -224,10 +262,14 @@ class Handle:
             self._hooks.remove(self._hook)
 
 
+_new = Fields.__new__
+
+
 def wrap(array):
     """A tensor of an array, without looking at it."""
-    out = Tensor.__new__(Tensor)
+    out: Fields = _new(Tensor)
     out.array = array
+    out._cell = Cell.__new__(Cell)
     return out
 
 
@@ -265,17 +307,9 @@ def _holds_arrays(data):
     return any(_holds_arrays(x) for x in data) if isinstance(data, (list, tuple)) else hasattr(data, "dtype")
 
 
-def version_cell(tensor):
-    """[changes, recorded changes] of the memory that a tensor shares with its views."""
-    if tensor._cell is None:
-        tensor._cell = [0, 0]
-    return tensor._cell
-
-
 def share_memory(view, tensor):
     """Says that `view` lies in the memory of `tensor`. It keeps the count of changes only, not the tensor and its tape."""
-    view._cell, view._is_view = version_cell(tensor), True
-    view._tracked = view._cell[1]
+    view._cell, view._is_view, view._tracked = tensor._cell, True, tensor._cell.recorded
 
 
 def write_in_place(tensor, op, *operands):
@@ -298,9 +332,9 @@ def write_in_place(tensor, op, *operands):
     if not np.can_cast(out.array.dtype, array.dtype, "same_kind"):
         raise TypeError(f"{op.__name__}: in place: {array.dtype} cannot hold the result's {out.array.dtype}")
     array[...] = out.array
-    cell = version_cell(tensor)
-    cell[0] += 1
+    cell = tensor._cell
+    cell.changes += 1
     if tracked:
-        cell[1] += 1
+        cell.recorded += 1
         tensor._node, tensor._index, tensor._requires_grad = out._node, out._index, True
     return tensor

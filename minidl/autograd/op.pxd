@@ -1,0 +1,29 @@
+# The fields and the C signatures of op.py when it is compiled.
+cimport cython
+
+from .node cimport Node
+from .tensor cimport Cell, Fields
+
+@cython.final
+cdef class Operation:
+    cdef object forward, rule, backward
+    cdef str name, variadic
+    cdef bint view
+    cdef tuple names, keywords
+    cdef dict defaults, keyword_defaults
+    cdef list trailing, blank, arguments, shapes, others
+    cdef Py_ssize_t g_at, y_at, need_at, y_for
+
+    cpdef object run(self, tuple args, dict kwargs)
+    cdef tuple bound(self, args, kwargs)
+    cdef object record(self, tuple args, dict kwargs, outs)
+    cpdef object run_rule(self, Node node, list gradients)
+
+cdef object _array(x)
+cdef bint _wants(x)
+cdef object _edge(x)
+cdef object _versioned(Fields x)
+cdef Fields _wrapped(array)
+cdef object flows_through(Fields out, Node node, Py_ssize_t index)
+cdef bint _shares_memory(y, x)
+cdef Fields _output(Node node, array, Py_ssize_t index)

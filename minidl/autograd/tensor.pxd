@@ -1,0 +1,18 @@
+# The fields that classes of tensor.py have when it is compiled; interpreted, nobody reads this.
+cimport cython
+
+@cython.final
+@cython.freelist(64)
+cdef class Cell:
+    cdef public Py_ssize_t changes, recorded
+
+cdef class Fields:
+    cdef public object array, _node
+    cdef public Cell _cell
+    cdef public bint _requires_grad, _is_view
+    cdef public Py_ssize_t _index, _tracked
+    cdef dict __dict__
+    cdef object __weakref__
+
+    cpdef tuple _versioned(self)
+    cpdef tuple _edge(self)
