@@ -48,7 +48,10 @@ def case(label, *args, bench=False, **kwargs):
 
 
 class Kernel:
-    """A callable `kernel(*args, out=None, **kwargs)` on plain arrays; the specification's docstring says what it does."""
+    """A callable `kernel(*args, out=None, **kwargs)` on plain arrays; the specification's docstring says what it does.
+
+    Compiled, a C struct: _dispatch.pxd has its fields.
+    """
 
     def __init__(self, spec, tolerance):
         self.spec = spec
@@ -85,6 +88,11 @@ class Kernel:
         if tracer is not None and (traced := tracer(self, args, kwargs, out)) is not NotImplemented:
             return traced
         outs, ins, p = self.spec(*args, **kwargs)
+        if _direct and backend is None and out is None:  # the usual call, in one step
+            native = self.version("native")
+            found = NotImplemented if native is None else native.compute(outs, ins, p)
+            if found is not NotImplemented:
+                return found
         results = [_allocate(o, ins) if type(o) is tuple else o for o in outs] if out is None else _given(self.name, out, outs)
         if backend is None:
             backend = _active
@@ -96,7 +104,7 @@ class Kernel:
         if _debug:
             self._traced(backend, results, ins, p)
         else:
-            version = self._versions.get(backend) or self.version(backend) or self.version("reference")
+            version = self.version(backend) or self.version("reference")
             if version(*results, *ins, p) is NotImplemented:
                 self.version("reference")(*results, *ins, p)
         return results[0] if len(results) == 1 else tuple(results)
@@ -104,10 +112,7 @@ class Kernel:
     def version(self, backend):
         """The function of one backend, or None where the kernel has none there."""
         if backend not in self._versions:
-            found = _load(self, backend)
-            if found is None:
-                return None
-            self._versions[backend] = found
+            self._versions[backend] = _load(self, backend)
         return self._versions[backend]
 
     def _traced(self, backend, results, ins, p):
@@ -228,14 +233,15 @@ def isa():
 
 _isa = None
 _active = "native" if core else "reference"
+_direct = bool(core) and not _debug  # a call without options goes to the native version at once
 
 
 def set_backend(name):
     """Chooses the backend for NumPy arrays in the whole process: 'reference', 'numba' or 'native'."""
-    global _active
+    global _active, _direct
     if name not in backends():
         raise ValueError(f"set_backend: {name!r}: one of {', '.join(backends())} expected")
-    _active = name
+    _active, _direct = name, name == "native" and not _debug
 
 
 @contextmanager

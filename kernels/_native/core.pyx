@@ -51,11 +51,12 @@ cdef extern from "numpy/arrayobject.h":
 DEF STACK_ARRAYS = 16
 DEF LARGE = 16384  # elements from which a kernel on all threads, with its output from the pool, beats NumPy
 DEF MAX_PARAMS = 32
+DEF SMALL = 1024
 
 
 cdef int describe(object x, md_array *a, bint written) except -1:
-    """Fills the descriptor of an array, or of None; returns 0 where the kernels cannot use it (byte order, alignment, or
-    read-only memory that is to be written)."""
+    """Fills the descriptor of an array, or of None; returns 0 where the kernels cannot use it (another library's array, byte
+    order, alignment, or read-only memory that is to be written)."""
     cdef cnp.ndarray arr
     cdef int d
     cdef int64_t item
@@ -65,7 +66,9 @@ cdef int describe(object x, md_array *a, bint written) except -1:
         a.ndim = 0
         a.dtype = 0
         return 1
-    arr = <cnp.ndarray?>x
+    if not isinstance(x, cnp.ndarray):
+        return 0
+    arr = <cnp.ndarray>x
     a.ndim = cnp.PyArray_NDIM(arr)
     if a.ndim > MD_MAX_DIMS or not cnp.PyArray_ISBEHAVED_RO(arr) or (written and not cnp.PyArray_ISWRITEABLE(arr)):
         return 0
@@ -92,23 +95,46 @@ cdef class NativeKernel:
     cdef readonly str isa
 
     def __call__(self, *args):
+        """kernel(*outputs, *inputs, p). A list of arrays stands for its items."""
+        cdef Py_ssize_t n = len(args) - 1
+        if n != self.entry.outs + self.entry.ins:
+            raise TypeError(f"{self.name}: {n + 1} arguments: {self.entry.outs} outputs, {self.entry.ins} inputs and the "
+                            "parameters expected")
+        return None if self.run(args[:n], args[n]) else NotImplemented
+
+    cpdef object compute(self, list outs, tuple ins, p):
+        """What a specification asked for: allocates the outputs that it describes, runs, and returns the results."""
+        cdef Py_ssize_t i, n = len(outs)
+        cdef list arrays = outs + list(ins)
+        cdef object o
+        if n != self.entry.outs or len(ins) != self.entry.ins:
+            raise TypeError(f"{self.name}: {n} outputs, {len(ins)} inputs: {self.entry.outs} and {self.entry.ins} expected")
+        for i in range(n):
+            o = outs[i]
+            if type(o) is tuple:
+                arrays[i] = o = empty(<tuple>o[0], o[1], len(<tuple>o) == 3)
+                if o is None:
+                    return NotImplemented
+        if not self.run(arrays, p):
+            return NotImplemented
+        return arrays[0] if n == 1 else tuple(arrays[:n])
+
+    cdef bint run(self, args, params) except -1:
+        """Whether the kernel serves these arrays; if so it has computed."""
         cdef md_array on_stack[STACK_ARRAYS]
         cdef md_array *a = on_stack
         cdef double p[MAX_PARAMS]
-        cdef object params, x, y
-        cdef Py_ssize_t count = 0, i, n_params, n_args = len(args) - 1, outs = self.entry.outs
+        cdef object x, y
+        cdef Py_ssize_t count = 0, i, n_params, n_args = len(args), outs = self.entry.outs
         cdef int status, usable = 1
-        if n_args != outs + self.entry.ins:
-            raise TypeError(f"{self.name}: {n_args + 1} arguments: {outs} outputs, {self.entry.ins} inputs and the parameters "
-                            "expected")
-        params = args[n_args]
-        n_params = len(params)
+        if not isinstance(params, tuple):
+            raise TypeError(f"{self.name}: parameters are a {type(params).__name__}: a tuple expected")
+        n_params = len(<tuple>params)
         if n_params > MAX_PARAMS:
             raise ValueError(f"{self.name}: {n_params} parameters: at most {MAX_PARAMS}")
         for i in range(n_params):
-            p[i] = PyFloat_AsDouble(params[i])
-        for i in range(n_args):
-            x = args[i]
+            p[i] = PyFloat_AsDouble((<tuple>params)[i])
+        for x in args:
             count += len(<list>x) if type(x) is list else 1
         if count > STACK_ARRAYS:
             a = <md_array *>malloc(count * sizeof(md_array))
@@ -126,7 +152,7 @@ cdef class NativeKernel:
                     usable &= describe(x, &a[count], i < outs)
                     count += 1
             if not usable:
-                return NotImplemented
+                return False
             with nogil:
                 status = self.entry.fn(a, <int>count, p)
         finally:
@@ -134,7 +160,7 @@ cdef class NativeKernel:
                 free(a)
         if status == MD_NO_MEMORY:
             raise MemoryError(f"{self.name}: no memory for intermediate results")
-        return None if status == MD_DONE else NotImplemented
+        return status == MD_DONE
 
     def __repr__(self):
         return f"<native kernel {self.name} for {self.isa}>"
@@ -198,7 +224,7 @@ cdef class Block:
         md_give(self.data, self.size)
 
 
-def empty(tuple shape, cnp.dtype dtype, bint channels_last):
+cpdef object empty(tuple shape, cnp.dtype dtype, bint channels_last):
     """An uninitialised array on pooled memory; channels_last: an (N, C, H, W) view of memory in the order N, H, W, C.
     None where there are more axes than kernels serve, or the elements are no numbers.
 
@@ -224,6 +250,9 @@ def empty(tuple shape, cnp.dtype dtype, bint channels_last):
         for d in range(nd - 1, -1, -1):
             strides[d] = step
             step *= dims[d]
+    if step < SMALL:  # NumPy keeps such blocks itself
+        Py_INCREF(dtype)
+        return PyArray_NewFromDescr(cnp.ndarray, dtype, <int>nd, dims, strides, NULL, 0, None)
     block = Block.__new__(Block)
     block.data = md_take(step, &block.size)
     if block.data == NULL:

@@ -1,0 +1,11 @@
+# The fields of Kernel when _dispatch.py is compiled; interpreted, nobody reads this.
+cimport cython
+
+@cython.final
+cdef class Kernel:
+    cdef public object spec, tolerance, flops, cases
+    cdef public str name, family
+    cdef public dict _versions
+    cdef dict __dict__
+
+    cpdef object version(self, backend)
