@@ -9,9 +9,9 @@ sequence = count(1)
 class Node:
     """One recorded call.
 
-    name; rule(node, gradients of the outputs) -> gradients of the inputs. edges: for each input None or (node or leaf, index,
-    shape, dtype). sequence: an operation's inputs have lower numbers. n_outputs. saved: what the rule needs, None once it is
-    freed. versions: (counter, count) of the memory that must not change until then. hooks: {output index: [hook, ...]} or None.
+    name; rule(node, gradients of the outputs) -> gradients of the inputs. edges: for each input None or what `Tensor._edge`
+    says. sequence: an operation's inputs have lower numbers. n_outputs. saved: what the rule needs, None once it is freed.
+    versions: (counter, count) of the memory that must not change until then. hooks: {output index: [hook, ...]} or None.
     trace: where the call was made, under detect_anomaly.
     """
 
