@@ -149,14 +149,25 @@ def settings():
     yield "1x1", 2, 35, 6, 5, 70, 1, 1, {}, False
     yield "no images", 0, 3, 8, 8, 4, 3, 3, {}, False
     yield "window = image", 4, 7, 5, 5, 21, 5, 5, {}, False
-    yield "CNN layer 1, batch 1", 1, 1, 28, 28, 32, 3, 3, {}, True
-    yield "CNN layer 2, batch 1", 1, 32, 13, 13, 64, 3, 3, {}, True
-    yield "CNN layer 3, batch 1", 1, 64, 5, 5, 64, 3, 3, {}, True
-    yield "CNN layer 1, batch 32", 32, 1, 28, 28, 32, 3, 3, {}, True
-    yield "CNN layer 2, batch 32", 32, 32, 13, 13, 64, 3, 3, {}, True
-    yield "CNN layer 3, batch 32", 32, 64, 5, 5, 64, 3, 3, {}, True
-    yield "64 channels, 56x56", 2, 64, 56, 56, 64, 3, 3, {"padding": 1}, True
-    yield "7x7 stride 2", 1, 3, 112, 112, 64, 7, 7, {"stride": 2, "padding": 3}, True
+    yield "winograd, odd", 2, 32, 9, 8, 48, 3, 3, {"padding": 1}, False
+    yield "winograd, wide", 2, 144, 11, 10, 160, 3, 3, {"padding": (0, 2)}, False
+    for batch in 1, 32, 128:  # the README's network
+        yield f"CNN layer 1, batch {batch}", batch, 1, 28, 28, 32, 3, 3, {}, True
+        yield f"CNN layer 2, batch {batch}", batch, 32, 13, 13, 64, 3, 3, {}, True
+        yield f"CNN layer 3, batch {batch}", batch, 64, 5, 5, 64, 3, 3, {}, True
+    yield "LeNet 1->6, 28x28", 32, 1, 28, 28, 6, 5, 5, {"padding": 2}, True
+    yield "LeNet 6->16, 14x14", 32, 6, 14, 14, 16, 5, 5, {}, True
+    yield "ResNet 7x7 stride 2", 1, 3, 224, 224, 64, 7, 7, {"stride": 2, "padding": 3}, True
+    for c, size, batch in (64, 56, 1), (128, 28, 1), (256, 14, 1), (512, 7, 1), (64, 32, 2), (256, 8, 4):
+        yield f"ResNet {c}, {size}x{size}", batch, c, size, size, c, 3, 3, {"padding": 1}, True
+    for c, size in (64, 56), (128, 28), (256, 14):
+        yield f"ResNet {c}->{2 * c}, stride 2", 1, c, size, size, 2 * c, 3, 3, {"stride": 2, "padding": 1}, True
+    yield "ResNet 1x1 stride 2", 2, 128, 28, 28, 256, 1, 1, {"stride": 2}, True
+    for c, o, size in (64, 256, 56), (256, 64, 56), (512, 128, 28), (1024, 256, 14):
+        yield f"1x1 {c}->{o}, {size}x{size}", 1, c, size, size, o, 1, 1, {}, True
+    yield "ResNeXt 32 groups", 1, 128, 28, 28, 128, 3, 3, {"padding": 1, "groups": 32}, True
+    yield "dilated 3x3", 1, 64, 28, 28, 64, 3, 3, {"padding": 2, "dilation": 2}, True
+    yield "MobileNet 3->32", 1, 3, 224, 224, 32, 3, 3, {"stride": 2, "padding": 1}, True
 
 
 def arrays(n, c, h, w, o, kh, kw, groups=1, dtype="float32"):

@@ -96,6 +96,7 @@ def backward_weight(out, g, x, p):
     for tap in prange(kh * kw * c):  # each thread owns some rows of the result
         a, b, l = tap // (kw * c), tap // c % kw, tap % c
         for i in range(n):
+            image = np.zeros(o, out.dtype)  # summed apart: a batch has too many pixels for one float32 sum
             for u in range(oh):
                 r = u * sh + a * dh - ph
                 if r < 0 or r >= x.shape[1]:
@@ -107,4 +108,6 @@ def backward_weight(out, g, x, p):
                     for m in range(groups):
                         value = x[i, r, q, m * c + l]
                         for k in range(m * og, m * og + og):
-                            out[a, b, l, k] += value * g[i, u, v, k]
+                            image[k] += value * g[i, u, v, k]
+            for k in range(o):
+                out[a, b, l, k] += image[k]

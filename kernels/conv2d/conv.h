@@ -1,0 +1,124 @@
+/* What the files of this family share: the shapes of a convolution, images as dense N, H, W, C, tables of offsets. */
+#ifndef CONV_H
+#define CONV_H
+#include "panel.h"
+
+typedef struct {
+    int64_t N, C, H, W, O, oh, ow, kh, kw, sh, sw, ph, pw, dh, dw, G, cg, og, K; /* cg, og: channels of a group; K: cg kh kw */
+    int activation;
+} conv_shape;
+
+static inline conv_shape read_shape(const md_array *x, const md_array *w, const md_array *y, const double *p) {
+    conv_shape s = {.N = x->shape[0], .C = x->shape[1], .H = x->shape[2], .W = x->shape[3], .O = w->shape[0],
+                    .oh = y->shape[2], .ow = y->shape[3], .kh = w->shape[2], .kw = w->shape[3], .sh = (int64_t)p[0],
+                    .sw = (int64_t)p[1], .ph = (int64_t)p[2], .pw = (int64_t)p[3], .dh = (int64_t)p[4], .dw = (int64_t)p[5],
+                    .G = (int64_t)p[6], .activation = (int)p[7]};
+    s.cg = s.C / s.G;
+    s.og = s.O / s.G;
+    s.K = s.cg * s.kh * s.kw;
+    return s;
+}
+
+/* Do weights lie in memory as kh, kw, C/G, O, without gaps? */
+static inline int lies_flat(const md_array *w) {
+    const int order[4] = {0, 1, 3, 2};
+    int64_t expect = 1;
+    for (int i = 0; i < 4; i++) {
+        const int d = order[i];
+        if (w->shape[d] != 1 && w->stride[d] != expect) return 0;
+        expect *= w->shape[d];
+    }
+    return 1;
+}
+
+/* Copies rows [r0, r1) of image n, as if it had its border, to dense rows of (W + 2 pw) pixels. */
+static inline void copy_padded(float *to, const md_array *x, int64_t n, int64_t r0, int64_t r1, int64_t ph, int64_t pw) {
+    const int64_t C = x->shape[1], H = x->shape[2], W = x->shape[3], row = (W + 2 * pw) * C;
+    const int64_t cs = x->stride[1], rs = x->stride[2], ws = x->stride[3];
+    for (int64_t r = r0; r < r1; r++, to += row) {
+        if (r < ph || r >= ph + H) {
+            memset(to, 0, (size_t)row * sizeof(float));
+            continue;
+        }
+        const float *from = (const float *)x->data + n * x->stride[0] + (r - ph) * rs;
+        memset(to, 0, (size_t)(pw * C) * sizeof(float));
+        memset(to + (pw + W) * C, 0, (size_t)(pw * C) * sizeof(float));
+        if (cs == 1 && ws == C) memcpy(to + pw * C, from, (size_t)(W * C) * sizeof(float));
+        else
+            for (int64_t q = 0; q < W; q++)
+                for (int64_t c = 0; c < C; c++) to[(pw + q) * C + c] = from[q * ws + c * cs];
+    }
+}
+
+typedef struct { const md_array *x; float *to; int64_t rows, ph, pw, image; } copying;
+
+static inline void copy_image(int64_t n, void *ctx) {
+    const copying *c = ctx;
+    copy_padded(c->to + n * c->image, c->x, n, 0, c->rows, c->ph, c->pw);
+}
+
+/* body(i, ctx) for i < n, on the pool's threads or on this one. */
+static inline void run_tasks(int64_t threads, int64_t n, void (*body)(int64_t, void *), void *ctx) {
+    if (threads > 1) md_parallel(n, body, ctx);
+    else for (int64_t i = 0; i < n; i++) body(i, ctx);
+}
+
+/* The images as dense N, H, W, C: where they lie, or a copy in the slot's scratch memory; NULL without memory. */
+static inline const float *dense(const md_array *x, int slot, int64_t threads) {
+    if (md_channels_last(x)) return (const float *)x->data;
+    copying c = {.x = x, .rows = x->shape[2], .image = x->shape[1] * x->shape[2] * x->shape[3]};
+    if (!(c.to = md_scratch(slot, (size_t)(x->shape[0] * c.image) * sizeof(float)))) return NULL;
+    run_tasks(threads, x->shape[0], copy_image, &c);
+    return c.to;
+}
+
+/* The way from a window's corner to each tap and channel, in an image with rows of `width` pixels. */
+static inline void ways(int64_t *to, const conv_shape *s, int64_t width) {
+    for (int64_t a = 0; a < s->kh; a++)
+        for (int64_t b = 0; b < s->kw; b++)
+            for (int64_t c = 0; c < s->cg; c++) *to++ = (a * s->dh * width + b * s->dw) * s->C + c;
+}
+
+/* to[i * width + j] = from[j * stride + i] for i < k, j < cols: VL x VL blocks in registers, the edges one by one. */
+static inline void transpose_to(float *to, int64_t width, const float *from, int64_t stride, int64_t k, int64_t cols) {
+    const int64_t whole = k / VL * VL;
+    int64_t j = 0;
+    for (; j + VL <= cols; j += VL) {
+        for (int64_t i = 0; i < whole; i += VL) {
+            vf r[VL];
+#pragma GCC unroll 16
+            for (int v = 0; v < VL; v++) r[v] = vload(from + (j + v) * stride + i);
+            vtranspose(r);
+#pragma GCC unroll 16
+            for (int v = 0; v < VL; v++) vstore(to + (i + v) * width + j, r[v]);
+        }
+        for (int64_t i = whole; i < k; i++)
+            for (int64_t v = j; v < j + VL; v++) to[i * width + v] = from[v * stride + i];
+    }
+    for (; j < cols; j++)
+        for (int64_t i = 0; i < k; i++) to[i * width + j] = from[j * stride + i];
+}
+
+/* Copies b (k rows, cols columns, strides ks and ns) to rows of nv * VL floats, zeros at the end of each. */
+static inline void pack_columns(float *to, int nv, const float *b, int64_t k, int64_t cols, int64_t ks, int64_t ns) {
+    const int64_t width = nv * VL;
+    if (ns == 1)
+        for (int64_t i = 0; i < k; i++) memcpy(to + i * width, b + i * ks, (size_t)cols * sizeof(float));
+    else if (ks == 1) transpose_to(to, width, b, ns, k, cols);
+    else
+        for (int64_t i = 0; i < k; i++)
+            for (int64_t j = 0; j < cols; j++) to[i * width + j] = b[i * ks + j * ns];
+    if (cols < width)
+        for (int64_t i = 0; i < k; i++) memset(to + i * width + cols, 0, (size_t)(width - cols) * sizeof(float));
+}
+
+/* Threads for so much work: waking them costs more than little work takes. */
+static inline int64_t threads_for(int64_t flops) { return flops < MD_SMALL_FLOPS ? 1 : md_get_threads(); }
+
+/* winograd.h: 3x3 windows of stride 1 by fewer products. MD_NOT_MINE where they do not fit or would not be faster. */
+int MD_LOCAL(winograd_forward)(const md_array *y, const md_array *x, const md_array *w, const md_array *bias,
+                               const conv_shape *s);
+int MD_LOCAL(winograd_data)(const md_array *dx, const md_array *g, const md_array *w, const conv_shape *s);
+int MD_LOCAL(winograd_weight)(const md_array *dw, const md_array *db, const md_array *g, const md_array *x,
+                              const conv_shape *s);
+#endif
