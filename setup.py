@@ -89,12 +89,12 @@ strip = sys.platform.startswith("linux") and "-g" not in os.environ.get("CFLAGS"
 link = ["-pthread", "-Wl,--strip-all"] if strip else ["-pthread"]
 core = Extension(
     "minidl.kernels._native.core",
-    [f"{NATIVE}/core.pyx", f"{NATIVE}/memory.c", f"{NATIVE}/runtime.c"],
+    [f"{NATIVE}/core.pyx", f"{NATIVE}/memory.c", f"{NATIVE}/plan.c", f"{NATIVE}/runtime.c"],
     include_dirs=[NATIVE, numpy.get_include()],
     define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION"), ("MD_ISA", "portable")],
     extra_compile_args=["-O2", "-std=gnu11", "-fvisibility=hidden"],
     extra_link_args=link,
-    depends=[str(p.relative_to(HERE)) for p in HERE.glob("kernels/*/*.h")] + family_sources(),
+    depends=[f"{NATIVE}/plan.pxi", *(str(p.relative_to(HERE)) for p in HERE.glob("kernels/*/*.h")), *family_sources()],
 )
 
 compiled = [Extension(path.removesuffix(".py").replace("/", ".").replace("kernels.", "minidl.kernels."), [path],

@@ -4,7 +4,7 @@ cimport numpy as cnp
 from cpython.float cimport PyFloat_AsDouble
 from libc.stdint cimport int64_t
 from cpython.ref cimport Py_INCREF
-from libc.stdlib cimport free, malloc
+from libc.stdlib cimport calloc, free, malloc
 
 cdef extern from "md.h" nogil:
     enum:
@@ -295,3 +295,6 @@ def get_num_threads():
 
 def set_num_threads(int n):
     md_set_threads(n)
+
+
+include "plan.pxi"

@@ -83,6 +83,11 @@ void *md_keep(int slot, size_t bytes, const md_array *of, int *filled);
 typedef struct { void *block[MD_SLOTS]; size_t size[MD_SLOTS]; } md_kept;
 void md_keep_in(md_kept *step);
 void md_forget(md_kept *step); /* frees what the step kept */
+size_t md_kept_bytes(const md_kept *step);
+
+/* One call of a plan, and what it keeps: plan.c. */
+typedef struct { md_kernel fn; const md_array *a; int n; const double *p; md_kept kept; } md_step;
+int64_t md_run(md_step *steps, int64_t first, int64_t count, int *status);
 
 /* Memory for arrays, 64-byte aligned, from blocks that earlier arrays gave back. *given is the block's true size. */
 void *md_take(size_t bytes, size_t *given);

@@ -221,3 +221,9 @@ void md_forget(md_kept *step) {
     for (int i = 0; i < MD_SLOTS; i++) free(step->block[i]);
     *step = (md_kept){{0}, {0}};
 }
+
+size_t md_kept_bytes(const md_kept *step) {
+    size_t bytes = 0;
+    for (int i = 0; i < MD_SLOTS; i++) bytes += step->size[i];
+    return bytes;
+}

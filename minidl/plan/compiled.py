@@ -8,7 +8,7 @@ from .. import kernels, random
 from ..autograd import Tensor, no_grad
 from ..autograd.tensor import wrap
 from .prepared import Prepared
-from .step import Ref, fill_in, slots_of
+from .step import Ref, Slot, fill_in, slots_of
 from .trace import Traced, tracing
 
 PLANS = 8  # shapes for which a compiled model keeps plans: the ones used last
@@ -44,11 +44,27 @@ class Compiled:
         if not callable(model):
             raise TypeError(f"compile: a {type(model).__name__}: a module or a function of tensors expected")
         self._model, self._plans, self._lock = model, OrderedDict(), threading.RLock()
+        self._direct = None  # the native plan used last, where its inputs are arrays side by side and its result is one array
 
     def __call__(self, *inputs):
+        plan = self._direct
+        if plan is not None and kernels.get_backend() == "native":
+            if type(inputs[0]) is np.ndarray:
+                if plan.fits(inputs):
+                    return plan(inputs)[0]
+            elif all(type(x) is Tensor for x in inputs):
+                arrays = tuple([x.array for x in inputs])
+                if plan.fits(arrays):
+                    return wrap(plan(arrays)[0])
+        return self._call(inputs)
+
+    def _call(self, inputs):
+        """A call in general: nested arguments and results, any backend."""
         arrays, tensors, pattern = taken_apart(inputs)
         prepared, result = self._plan(arrays, pattern)
-        outputs = prepared(arrays)
+        flat = len(pattern) == len(arrays) and all(type(x) is Slot for x in pattern)
+        self._direct = prepared.call if flat and type(result) is Slot and prepared.is_native else None
+        outputs = prepared(tuple(arrays))
         return fill_in(result, [wrap(y) for y in outputs] if tensors else outputs)
 
     def prepare(self, *inputs):

@@ -15,9 +15,9 @@ def compact_results(steps, results):
     """Results get memory of their own: not that of an input or a constant, nor a part of something larger."""
     own = []
     for ref in results:
-        if ref.buffer.kind == "temporary" and ref.nbytes == ref.buffer.size:
+        if ref.buffer.kind == "temporary" and ref.whole:
             ref.buffer.kind = "output"
-        elif ref.buffer.kind != "output" or ref.nbytes != ref.buffer.size:
+        else:
             new = Ref(Buffer("output", None, 0, ref.nbytes), 0, ref.shape, (), ref.dtype).seen_as(ref.shape)
             steps = [*steps, Step("copy", copied, [new], [ref], ())]
             ref = new

@@ -4,6 +4,7 @@ from math import prod
 import numpy as np
 
 from .. import kernels
+from ..kernels.embedding import index_in_range
 
 
 class Buffer:
@@ -81,14 +82,23 @@ class Ref:
             step *= n
         return Ref(self.buffer, self.offset, tuple(shape), tuple(strides[::-1]), self.dtype)
 
+    def broadcast(self, shape):
+        """The same elements repeated along new axes and those of length one."""
+        own, strides = list(self.shape), list(self.strides)
+        while len(own) > len(shape):  # a value may have more axes of length one than what it is written to
+            del own[0], strides[0]
+        lead = len(shape) - len(own)
+        strides = [0] * lead + [0 if n == 1 else s for n, s in zip(own, strides)]
+        return Ref(self.buffer, self.offset, tuple(shape), tuple(strides), self.dtype)
+
     def part(self, axis, start, stop):
         """The slice start:stop of one axis."""
         shape = (*self.shape[:axis], stop - start, *self.shape[axis + 1:])
         return Ref(self.buffer, self.offset + start * self.strides[axis], shape, self.strides, self.dtype)
 
-    def array(self, memory):
-        """The array itself, in bytes of memory."""
-        return np.ndarray(self.shape, self.dtype, memory, self.offset, self.strides)
+    def array(self, memory, start=0):
+        """The array itself, in bytes of memory where the buffer begins at `start`."""
+        return np.ndarray(self.shape, self.dtype, memory, start + self.offset, self.strides)
 
     def __repr__(self):
         return f"{self.dtype}{list(self.shape)} in {self.buffer!r}"
@@ -111,6 +121,12 @@ class Step:
         flat = [r for part in self.ins for r in (part if type(part) is list else [part]) if r is not None]
         return [*flat, *self.outs] if self.reads_outs else flat
 
+    def native(self):
+        """The native kernel that runs this step, or None."""
+        if self.kernel is not None:
+            return self.kernel.version("native")
+        return kernels.core.find(NATIVE[self.version], "portable") if self.version in NATIVE else None
+
     def __repr__(self):
         return f"<step {self.name}: {self.outs} from {self.ins}>"
 
@@ -118,6 +134,14 @@ class Step:
 def copied(y, x, p):
     """The version of a step that copies, broadcasts and converts."""
     y[...] = x
+
+
+def in_range(index, p):
+    """The version of a step that checks the rows of a table before they are read."""
+    index_in_range("embedding", index, p[0])
+
+
+NATIVE = {copied: "plan_copy", in_range: "index_in_range"}  # what only plans need as kernels
 
 
 def run_kernel(kernel, outs, ins, p):

@@ -12,8 +12,7 @@ from numpy.lib.array_utils import byte_bounds
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from ..kernels import _dispatch
-from ..kernels.embedding import index_in_range
-from .step import Buffer, Ref, Step, copied, fill_in, run_kernel, slots_of
+from .step import Buffer, Ref, Step, copied, fill_in, in_range, run_kernel, slots_of
 
 # What NumPy says of arrays without looking at their values.
 _ABOUT = {np.result_type, np.can_cast, np.shape, np.ndim, np.size, np.iscomplexobj, np.isrealobj, np.may_share_memory,
@@ -214,7 +213,7 @@ class Trace:
         made = [Ref.of(x, home or self.fresh(x)) for x, home in zip(results, homes)]
         checked = any(t.dtype.kind in "iu" for t in _traced((args, options)))  # the specification looks at the values
         if kernel.name == "embedding" and not any(r is False for r in refs):
-            self.steps.append(Step("index_in_range", _check_rows, [], [refs[1]], (refs[0].shape[0],)))
+            self.steps.append(Step("index_in_range", in_range, [], [refs[1]], (refs[0].shape[0],)))
             checked = False
         if checked or any(r is False for part in refs for r in (part if type(part) is list else [part])):
             self._add(kernel.name, _kernel_call(kernel, len(made)), made, args, options)
@@ -258,7 +257,9 @@ class Trace:
         self.steps.append(Step(name, version, outs, ins, pattern, reads_outs=reads))
 
     def _copy(self, to, source):
-        """Elements in C order: where the shapes differ, the new memory is seen in the source's shape."""
+        """Elements in C order: where the shapes differ, broadcast, or with the new memory seen in the source's shape."""
+        if to.size != source.size:
+            source = source.broadcast(to.shape)
         if to.size != source.size or to.shape == source.shape:
             self.steps.append(Step("copy", copied, [to], [source], ()))
         elif to.is_c_order():
@@ -277,10 +278,6 @@ class Trace:
 
 def reshaped(y, x, p):
     y[...] = x.reshape(y.shape)
-
-
-def _check_rows(index, p):
-    index_in_range("embedding", index, p[0])
 
 
 def _maker(function, count, several):
