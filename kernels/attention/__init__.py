@@ -124,9 +124,12 @@ def inputs():
     special[0][0, 0, 5, 3] = np.nan
     special[1][0, 1, 90] = 0
     yield "NaN", special, {}, False
-    for name, shape in [("GPT-2 small", (1, 12, 12, 1024, 1024, 64)), ("GPT 6x384", (3, 6, 6, 256, 256, 64)),
-                        ("Llama block", (1, 32, 8, 256, 256, 128))]:
-        yield name, qkv(*shape, layout=heads_inside), {"causal": True}, True
+    yield "causal, two queries", qkv(2, 4, 2, 2, 70, 32), {"causal": True}, False
+    for name, shape, causal in [
+            ("GPT-2 small", (1, 12, 12, 1024, 1024, 64), True), ("GPT 6x384", (12, 6, 6, 256, 256, 64), True),
+            ("Llama block", (1, 32, 8, 256, 256, 128), True), ("size 128", (1, 16, 16, 512, 512, 128), True),
+            ("encoder", (4, 8, 8, 512, 512, 64), False), ("one token", (1, 12, 12, 1, 1024, 64), False)]:
+        yield name, qkv(*shape, layout=heads_inside if name != "one token" else lambda x: x), {"causal": causal}, True
 
 
 @attention.examples

@@ -178,6 +178,24 @@ def torch_cross_entropy(torch, logits, target, weight=None, ignore_index=-100, l
                                                       label_smoothing=label_smoothing), None)
 
 
+@torch_peer("attention")
+def torch_attention(torch, q, k, v, mask=None, causal=False, scale=None):
+    """PyTorch's flash attention for the CPU; heads of grouped queries are repeated beforehand."""
+    if mask is not None or v.shape[-1] != q.shape[-1]:
+        return None
+    k, v = (x.repeat_interleave(q.shape[1] // x.shape[1], 1) for x in (k, v))
+    forward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+    return lambda: forward(q, k, v, 0.0, causal, scale=scale)
+
+
+@torch_peer("attention_backward")
+def torch_attention_backward(torch, g, q, k, v, y, lse, mask=None, causal=False, scale=None):
+    if mask is not None or v.shape != k.shape or k.shape[1] != q.shape[1]:
+        return None
+    backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
+    return lambda: backward(g, q, k, v, y, lse, 0.0, causal, scale=scale)
+
+
 @torch_peer("layer_norm")
 def torch_layer_norm(torch, x, weight=None, bias=None, eps=1e-5):
     def call():
