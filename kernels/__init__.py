@@ -23,6 +23,7 @@ from .matmul import matmul  # one line per family: this is where a new one is ad
 from .norm import batch_norm, batch_norm_backward, batch_norm_train
 from .optim import adam_update, sgd_update
 from .pool import avg_pool2d, avg_pool2d_backward, max_pool2d, max_pool2d_backward
+from .reduce import *
 from .row_norm import layer_norm, layer_norm_backward, rms_norm, rms_norm_backward
 from .softmax import log_softmax, log_softmax_backward, softmax, softmax_backward
 

@@ -51,6 +51,12 @@ INLINE vf vmin(vf a, vf b) { return vsel(a < b, a, b); }
 INLINE vf vabs(vf x) { return (vf)((vi)x & 0x7fffffff); }
 
 /* The first n < VL lanes; the others read as fill and are not written. */
+#if defined(__AVX512F__)
+INLINE vf vload_part(const float *p, int n, float fill) {
+    return (vf)_mm512_mask_loadu_ps((__m512)vset(fill), (__mmask16)((1u << n) - 1), p);
+}
+INLINE void vstore_part(float *p, vf x, int n) { _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1), (__m512)x); }
+#else
 INLINE vf vload_part(const float *p, int n, float fill) {
     float t[VL];
     for (int i = 0; i < VL; i++) t[i] = fill;
@@ -62,6 +68,7 @@ INLINE void vstore_part(float *p, vf x, int n) {
     vstore(t, x);
     memcpy(p, t, (size_t)n * sizeof(float));
 }
+#endif
 
 /* Exchanges rows and columns of VL x VL floats: each step swaps the off-diagonal blocks of half the size. */
 INLINE void vtranspose(vf *r) {

@@ -307,6 +307,29 @@ def register_arithmetic(kernel):
 for name in arithmetic.__all__:
     register_arithmetic(name)
 
+# reduction -> PyTorch's, of x, its axes and the keywords
+REDUCTIONS = {
+    "sum": lambda torch, x, axes: x.sum(axes), "mean": lambda torch, x, axes: x.mean(axes),
+    "max": lambda torch, x, axes: x.amax(axes), "min": lambda torch, x, axes: x.amin(axes),
+    "var": lambda torch, x, axes: x.var(axes, correction=0), "logsumexp": lambda torch, x, axes: x.logsumexp(axes),
+    "sum_squares": lambda torch, x, axes: torch.linalg.vector_norm(x, dim=axes).square()}
+PLACES = {"argmax": lambda x, axis: x.argmax(axis), "argmin": lambda x, axis: x.argmin(axis)}
+
+
+def register_reduction(kernel, function):
+    @torch_peer(kernel)
+    def prepare(torch, x, axis=None, keepdims=False):
+        axes = tuple(range(x.ndim)) if axis is None else axis
+        return None if keepdims else lambda: function(torch, x, axes)
+
+
+for name, function in REDUCTIONS.items():
+    register_reduction(name, function)
+for name, function in PLACES.items():
+    @torch_peer(name)
+    def prepare_place(torch, x, axis=None, keepdims=False, function=function):
+        return None if keepdims else lambda: function(x, axis)
+
 # activation -> how PyTorch computes it, from torch and x, and its derivative, from torch.ops.aten, g and what the kernel keeps
 ELEMENTWISE = {
     "relu": (lambda torch, x: torch.relu(x), lambda aten, g, y: aten.threshold_backward(g, y, 0)),

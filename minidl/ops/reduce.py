@@ -3,7 +3,9 @@ import math
 
 import numpy as np
 
+from .. import kernels
 from ..autograd import op
+from ..kernels import large
 from .aliases import aliased
 from .creation import ones_like
 from .elementwise import as_float, exp
@@ -14,6 +16,8 @@ from .shape import broadcast_to, concat, expand_dims, flip, moveaxis, reshape
 @op
 def sum(x, axis=None, dtype=None, keepdims=False):
     """The sum over `axis`. d/dx = 1. Shape: x's without the axes, or with ones for them under keepdims."""
+    if dtype is None and large(x):
+        return kernels.sum(x, axis, keepdims)
     return np.sum(x, axis=axis, dtype=dtype, keepdims=keepdims)
 
 
@@ -23,9 +27,20 @@ def sum_vjp(g, x_shape, axis, keepdims):
 
 
 @op
+def sum_squares(x, axis=None, keepdims=False):
+    """The sum of squares over `axis`. d/dx = 2 x. Shape: as for sum."""
+    return kernels.sum_squares(x, axis, keepdims) if large(x) else np.sum(np.square(x), axis=axis, keepdims=keepdims)
+
+
+@sum_squares.vjp
+def sum_squares_vjp(g, x, axis, keepdims):
+    return spread(2 * g, x.shape, axis, keepdims) * x
+
+
+@op
 def mean(x, axis=None, keepdims=False):
     """The arithmetic mean over `axis`; integers give float32. d/dx = 1 / count. Shape: as for sum."""
-    return np.mean(as_float(x), axis=axis, keepdims=keepdims)
+    return kernels.mean(x, axis, keepdims) if large(x) else np.mean(as_float(x), axis=axis, keepdims=keepdims)
 
 
 @mean.vjp
@@ -57,6 +72,8 @@ def prod_vjp(g, y, x, axis, keepdims):
 @op
 def var(x, axis=None, correction=0.0, keepdims=False):
     """The variance over `axis`, over count - correction. d/dx = 2 (x - mean) / (count - correction). Shape: as for sum."""
+    if large(x):
+        return kernels.var(x, axis, correction, keepdims)
     return np.var(as_float(x), axis=axis, ddof=correction, keepdims=keepdims)
 
 
@@ -69,6 +86,8 @@ def var_vjp(g, x, axis, correction, keepdims):
 @op
 def std(x, axis=None, correction=0.0, keepdims=False):
     """The square root of the variance over `axis`. d/dx = (x - mean) / ((count - correction) std). Shape: as for sum."""
+    if large(x):
+        return np.sqrt(kernels.var(x, axis, correction, keepdims))
     return np.std(as_float(x), axis=axis, ddof=correction, keepdims=keepdims)
 
 
@@ -81,7 +100,7 @@ def std_vjp(g, y, x, axis, correction, keepdims):
 @op
 def max(x, axis=None, keepdims=False):
     """The largest value over `axis`; NaN where one is. d/dx: shared equally by those that reach it. Shape: as for sum."""
-    return np.max(x, axis=axis, keepdims=keepdims)
+    return kernels.max(x, axis, keepdims) if large(x) else np.max(x, axis=axis, keepdims=keepdims)
 
 
 @max.vjp
@@ -92,7 +111,7 @@ def max_vjp(g, y, x, axis, keepdims):
 @op
 def min(x, axis=None, keepdims=False):
     """The smallest value over `axis`; NaN where one is. d/dx: shared equally by those that reach it. Shape: as for sum."""
-    return np.min(x, axis=axis, keepdims=keepdims)
+    return kernels.min(x, axis, keepdims) if large(x) else np.min(x, axis=axis, keepdims=keepdims)
 
 
 @min.vjp
@@ -103,6 +122,8 @@ def min_vjp(g, y, x, axis, keepdims):
 @op
 def logsumexp(x, axis=None, keepdims=False):
     """log(sum(exp(x))) over `axis` without overflow. d/dx = exp(x - y). Shape: as for sum."""
+    if large(x):
+        return kernels.logsumexp(x, axis, keepdims)
     x = as_float(x)
     top = np.max(x, axis=axis, keepdims=True)
     top = np.where(np.isfinite(top), top, 0)
@@ -187,13 +208,13 @@ def count_nonzero(x, axis=None, keepdims=False):
 @op
 def argmax(x, axis=None, keepdims=False):
     """Where along `axis` the largest value first stands, or in x flattened; no derivative: integers. Shape: as for sum."""
-    return np.argmax(x, axis=axis, keepdims=keepdims)
+    return kernels.argmax(x, axis, keepdims) if large(x) else np.argmax(x, axis=axis, keepdims=keepdims)
 
 
 @op
 def argmin(x, axis=None, keepdims=False):
     """Where along `axis` the smallest value first stands, or in x flattened; no derivative: integers. Shape: as for sum."""
-    return np.argmin(x, axis=axis, keepdims=keepdims)
+    return kernels.argmin(x, axis, keepdims) if large(x) else np.argmin(x, axis=axis, keepdims=keepdims)
 
 
 @aliased
@@ -213,7 +234,7 @@ def norm(x, ord=2, axis=None, keepdims=False):
 
     The gradient of the 2-norm of zeros is NaN, as the norm has no derivative there. Shape: as for sum.
     """
-    from .arithmetic import abs, sqrt, square
+    from .arithmetic import abs, sqrt
     if ord == math.inf:
         return max(abs(x), axis, keepdims)
     if ord == -math.inf:
@@ -221,7 +242,7 @@ def norm(x, ord=2, axis=None, keepdims=False):
     if ord == 0:
         return count_nonzero(x, axis, keepdims).astype(x.dtype)
     if ord == 2:
-        return sqrt(sum(square(x), axis, None, keepdims))
+        return sqrt(sum_squares(x, axis, keepdims))
     if ord == 1:
         return sum(abs(x), axis, None, keepdims)
     return sum(abs(x) ** ord, axis, None, keepdims) ** (1 / ord)
