@@ -1,7 +1,7 @@
 # Every target sets itself up in .venv first. PYTHON chooses the interpreter: make test PYTHON=python3.12
 PYTHON ?= python3
 BIN := .venv/bin
-SOURCES := pyproject.toml setup.py $(wildcard kernels/*/*.[ch] kernels/_native/*.pyx) \
+SOURCES := pyproject.toml setup.py $(wildcard kernels/*/*.[ch] kernels/_native/*.px?) $(wildcard kernels/*.pxd minidl/autograd/*.pxd) \
 	kernels/_dispatch.py minidl/autograd/tensor.py minidl/autograd/node.py minidl/autograd/op.py minidl/autograd/engine.py
 
 # An OPENBLAS_CORETYPE in the environment can slow NumPy's own products fourfold.

@@ -3,7 +3,8 @@ cimport cython
 
 @cython.final
 cdef class Kernel:
-    cdef public object spec, tolerance, flops, cases
+    cdef public object spec, again, tolerance, flops, cases
+    cdef public bint repeats
     cdef public str name, family
     cdef public dict _versions
     cdef dict __dict__

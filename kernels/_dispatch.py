@@ -53,8 +53,8 @@ class Kernel:
     Compiled, a C struct: _dispatch.pxd has its fields.
     """
 
-    def __init__(self, spec, tolerance):
-        self.spec = spec
+    def __init__(self, spec, tolerance, repeats):
+        self.spec, self.repeats, self.again = spec, repeats, None
         self.name = self.__name__ = spec.__name__
         self.__doc__ = spec.__doc__
         self.__wrapped__ = spec
@@ -87,10 +87,15 @@ class Kernel:
     def __call__(self, *args, out=None, backend=None, **kwargs):
         if tracer is not None and (traced := tracer(self, args, kwargs, out)) is not NotImplemented:
             return traced
+        direct = _direct and backend is None and out is None
+        if direct and self.again is not None and not kwargs:  # a call like an earlier one: no need to ask the specification
+            found = self.again(args)
+            if found is not NotImplemented:
+                return found
         outs, ins, p = self.spec(*args, **kwargs)
-        if _direct and backend is None and out is None:  # the usual call, in one step
-            native = self.version("native")
-            found = NotImplemented if native is None else native.compute(outs, ins, p)
+        if direct and (native := self.version("native")) is not None:  # in one step
+            self.again = native.again if self.repeats else None
+            found = native.compute(outs, ins, p, args if self.repeats and not kwargs else None)
             if found is not NotImplemented:
                 return found
         results = [_allocate(o, ins) if type(o) is tuple else o for o in outs] if out is None else _given(self.name, out, outs)
@@ -131,14 +136,16 @@ class Kernel:
         return f"<kernel {self.name}: {', '.join(b for b in BACKENDS if self.version(b))}>"
 
 
-def kernel(spec=None, *, tolerance=1e-6):
+def kernel(spec=None, *, tolerance=1e-6, repeats=True):
     """Decorator: makes a specification a kernel.
 
     tolerance: the largest error of a float32 version, relative to the largest value of the reference's result.
+    repeats: what the specification says follows from shapes, strides, dtypes and options, so that it is asked once for
+    calls alike. False where it looks at values, or where an option is another in every call.
     """
     if spec is None:
-        return lambda spec: kernel(spec, tolerance=tolerance)
-    made = kernels[spec.__name__] = Kernel(spec, tolerance)
+        return lambda spec: kernel(spec, tolerance=tolerance, repeats=repeats)
+    made = kernels[spec.__name__] = Kernel(spec, tolerance, repeats)
     return made
 
 

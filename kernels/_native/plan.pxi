@@ -153,17 +153,7 @@ cdef object laid_out(tuple shape, tuple strides, cnp.dtype dtype):
     cdef cnp.npy_intp dims[MD_MAX_DIMS]
     cdef cnp.npy_intp steps[MD_MAX_DIMS]
     cdef Py_ssize_t d, nd = len(shape), size = dtype.itemsize
-    cdef Block block
-    cdef cnp.ndarray out
     for d in range(nd):
         dims[d], steps[d] = shape[d], strides[d]
         size *= dims[d]
-    block = Block.__new__(Block)
-    block.data = md_take(size, &block.size)
-    if block.data == NULL:
-        raise MemoryError(f"plan: {size} bytes for a result of shape {shape}")
-    Py_INCREF(dtype)
-    out = PyArray_NewFromDescr(cnp.ndarray, dtype, <int>nd, dims, steps, block.data, NPY_ARRAY_WRITEABLE, None)
-    Py_INCREF(block)
-    PyArray_SetBaseObject(out, block)
-    return out
+    return allocate(<int>nd, dims, steps, size, dtype)

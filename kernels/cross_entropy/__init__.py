@@ -13,7 +13,7 @@ class CrossEntropyParams(NamedTuple):
     label_smoothing: float
 
 
-@kernel(tolerance=2e-6)  # a sum of exponentials, a logarithm and a difference
+@kernel(tolerance=2e-6, repeats=False)  # a sum of exponentials, a logarithm and a difference
 def cross_entropy(logits, target, weight=None, ignore_index=-100, label_smoothing=0.0):
     """-(1 - e) w[t] log p[t] - e / C * sum_c w[c] log p[c], with p = softmax(logits), t the label and e the smoothing.
 
@@ -26,7 +26,7 @@ def cross_entropy(logits, target, weight=None, ignore_index=-100, label_smoothin
     return [out, out], (logits, target, weight), p
 
 
-@kernel(tolerance=2e-6)
+@kernel(tolerance=2e-6, repeats=False)
 def cross_entropy_backward(g, logits, lse, target, weight=None, ignore_index=-100, label_smoothing=0.0):
     """dL/dlogits[c] = g ((1 - e) w[t] (p[c] - [c = t]) + e / C * (sum(w) p[c] - w[c])), 0 where the label is ignored.
 

@@ -15,7 +15,7 @@ class DropoutParams(NamedTuple):
     key1: int
 
 
-@kernel(tolerance=0)  # every version draws the same bits
+@kernel(tolerance=0, repeats=False)  # every version draws the same bits
 def dropout(x, p, seed):
     """x / (1 - p) where an element is kept, else x * 0; each is dropped with probability p.
 

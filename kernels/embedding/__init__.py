@@ -24,7 +24,7 @@ def index_in_range(name, index, rows):
     raise ValueError(f"{name}: index[{place}] = {int(flat[first])}: 0 <= index < {rows} expected")
 
 
-@kernel
+@kernel(repeats=False)
 def embedding(weight, index):
     """weight[index]: the rows of a table.
 
@@ -38,7 +38,7 @@ def embedding(weight, index):
     return [((*index.shape, weight.shape[1]), weight.dtype)], (weight, index), EmbeddingParams()
 
 
-@kernel(tolerance=4e-6)  # sums of as many terms as a row was read
+@kernel(tolerance=4e-6, repeats=False)  # sums of as many terms as a row was read
 def embedding_backward(g, index, num_rows):
     """The gradient of the table: row r is the sum of g over the places where index is r, in their order.
 

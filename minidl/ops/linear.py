@@ -33,15 +33,36 @@ def matmul(x1, x2):
 @matmul.vjp(x1="x2", x2="x1")
 def matmul_vjp(g, x1_shape, x2_shape, x1, x2, need):
     row, column = len(x1_shape) == 1, len(x2_shape) == 1
+    if not (row or column):
+        return matmul_nt(g, x2) if need[0] else None, matmul_tn(x1, g) if need[1] else None
     if row and column:
         return g * x2 if need[0] else None, g * x1 if need[1] else None
-    if row:
-        g = g[..., None, :]
-    if column:
-        g = g[..., None]
-    dx1 = matmul(g, x2[None, :] if column else x2.mT) if need[0] else None
-    dx2 = matmul(x1[:, None] if row else x1.mT, g) if need[1] else None
+    g = g[..., None, :] if row else g[..., None]
+    dx1 = matmul_nt(g, x2[:, None] if column else x2) if need[0] else None
+    dx2 = matmul_tn(x1[None, :] if row else x1, g) if need[1] else None
     return dx1, dx2[..., 0] if column and need[1] else dx2
+
+
+@op
+def matmul_nt(x1, x2):
+    """x1 @ x2^T over the last two axes. d/dx1 = g @ x2, d/dx2 = g^T @ x1. Shapes: (..., M, K), (..., N, K) -> (..., M, N)."""
+    return kernels.matmul(x1, x2.mT)
+
+
+@matmul_nt.vjp(x1="x2", x2="x1")
+def matmul_nt_vjp(g, x1, x2, need):
+    return matmul(g, x2) if need[0] else None, matmul_tn(g, x1) if need[1] else None
+
+
+@op
+def matmul_tn(x1, x2):
+    """x1^T @ x2 over the last two axes. d/dx1 = x2 @ g^T, d/dx2 = x1 @ g. Shapes: (..., K, M), (..., K, N) -> (..., M, N)."""
+    return kernels.matmul(x1.mT, x2)
+
+
+@matmul_tn.vjp(x1="x2", x2="x1")
+def matmul_tn_vjp(g, x1, x2, need):
+    return matmul_nt(x2, g) if need[0] else None, matmul(x1, g) if need[1] else None
 
 
 def dtypes_differ(name, x, weight):
@@ -100,7 +121,7 @@ def linear_backward_weight_vjp(g, dy, x, need):
     by_weight, by_bias = g
     d_dy = dx = None
     if need[0] and by_weight is not None:
-        d_dy = matmul(x, by_weight.mT)
+        d_dy = matmul_nt(x, by_weight)
     if need[0] and by_bias is not None:
         d_dy = broadcast_to(by_bias, dy.shape) if d_dy is None else d_dy + by_bias
     if need[1] and by_weight is not None:
@@ -108,11 +129,17 @@ def linear_backward_weight_vjp(g, dy, x, need):
     return d_dy, dx
 
 
+@op(view=True)
 def matrix_transpose(x):
     """The last two axes exchanged. d/dx: g's exchanged. Shape: (..., M, N) -> (..., N, M)."""
     if x.ndim < 2:
         raise ValueError(f"matrix_transpose: shape {x.shape}: two axes or more expected")
-    return permute_dims(x, (*range(x.ndim - 2), x.ndim - 1, x.ndim - 2))
+    return x.mT
+
+
+@matrix_transpose.vjp
+def matrix_transpose_vjp(g):
+    return matrix_transpose(g)
 
 
 @aliased

@@ -1,4 +1,5 @@
 """Choosing the version of a kernel that runs: backends, out, fallback to the reference, tracing."""
+import itertools
 import os
 import subprocess
 import sys
@@ -146,3 +147,45 @@ def test_differences_are_seen():
 
 def test_kernels_print_what_they_are():
     assert repr(_dispatch.kernels["matmul"]).startswith("<kernel matmul: reference")
+
+
+def test_calls_like_earlier_ones_compute_with_their_own_arrays():
+    rng = np.random.default_rng(0)
+    draw = [rng.random((4, 4), dtype="f4") for _ in range(6)]
+    for a, b in [(draw[0], draw[0]), *itertools.pairwise(draw), (draw[0], draw[0])]:
+        for left, right in [(a, b), (a.T, b), (a[:2], b), (a.astype("f8"), b.astype("f8")), (a[None], b[None])]:
+            np.testing.assert_allclose(kernels.matmul(left, right), left @ right, rtol=1e-6)
+            biased = kernels.matmul(left, right, right.reshape(-1)[:4], None)
+            np.testing.assert_allclose(biased, left @ right + right.reshape(-1)[:4], rtol=1e-6)
+    x = draw[1] - 0.5
+    for slope in (0.5, 0.25, 0.5, 1):
+        np.testing.assert_array_equal(kernels.leaky_relu(x, slope), np.where(x > 0, x, np.float32(slope) * x))
+    with pytest.raises(ValueError, match="at least 0"):
+        kernels.leaky_relu(x, -1.0)
+
+
+class Unread(np.ndarray):
+    """An array whose values nobody may look at."""
+
+    def __array_ufunc__(self, ufunc, method, *inputs, **kwargs):
+        raise AssertionError(f"{ufunc.__name__} reads values")
+
+
+def unread(x):
+    return x.view(Unread) if type(x) is np.ndarray else x
+
+
+@pytest.mark.parametrize("kernel", [k for k in _dispatch.kernels.values() if k.repeats], ids=lambda k: k.name)
+def test_a_specification_that_looks_at_values_says_so(kernel):
+    """Else it would not be asked again for other values: @kernel(repeats=False)."""
+    for case in kernel.cases():
+        if not any(isinstance(x, list) for x in case.args):
+            kernel.spec(*map(unread, case.args), **{name: unread(x) for name, x in case.kwargs.items()})
+
+
+@pytest.mark.skipif(_dispatch.core is None, reason="no native kernels were built here")
+def test_more_calls_than_are_remembered():
+    for n in range(1, 300):
+        x = np.full(n, -1, "f4")
+        x[0] = n
+        assert kernels.relu(x).sum() == n
