@@ -7,6 +7,7 @@ from functools import partial
 
 import numpy as np
 
+import minidl.bench.graph_peers  # noqa: F401  registers its peers
 from minidl.bench.peers import PEERS
 from minidl.kernels import _check, get_num_threads
 from minidl.kernels._dispatch import Case, Kernel, flatten

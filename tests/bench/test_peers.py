@@ -9,6 +9,7 @@ from minidl.bench.peers import PEERS, peer
 from minidl.kernels import _check, _dispatch
 
 ODD = ("special", "one row", "nothing")  # infinities and NaN; variances of 0, where all is rounding; no arrays
+PACKAGES = {"PyTorch": "torch", "ONNX Runtime": "onnxruntime", "JAX": "jax", "TensorFlow": "tensorflow"}
 SETTINGS = [pytest.param(kernel, label, id=f"{kernel} by {label}") for kernel, labels in PEERS.items() for label in labels]
 
 
@@ -27,8 +28,9 @@ def small_cases(kernel):
 
 @pytest.mark.parametrize("kernel, label", SETTINGS)
 def test_peer(kernel, label):
-    if label.startswith("PyTorch") and not importlib.util.find_spec("torch"):
-        pytest.skip("PyTorch is not installed")
+    for name, package in PACKAGES.items():
+        if label.startswith(name) and not importlib.util.find_spec(package):
+            pytest.skip(f"{name} is not installed")
     found, count = _dispatch.kernels[kernel], 0
     for case in small_cases(kernel):
         wanted = _check.run(found, case._replace(args=measure.copied(case.args)), "reference")
