@@ -1,12 +1,13 @@
 """What is done to the steps between tracing and running. Each pass takes the steps and the results and gives both anew."""
 from collections import Counter, defaultdict
 
+from .fusion import fuse
 from .step import Buffer, Ref, Step, copied
 
 
 def optimized(steps, results):
     """All passes in their order."""
-    for run in (compact_results, fold_constants, drop_copies, drop_unused):
+    for run in (compact_results, fold_constants, drop_copies, fuse, drop_unused):
         steps, results = run(steps, results)
     return steps, results
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.lib.array_utils import byte_bounds
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
+from .. import kernels
 from ..kernels import _dispatch
 from .step import Buffer, Ref, Step, copied, fill_in, in_range, run_kernel, slots_of
 
@@ -163,7 +164,8 @@ class Trace:
                 self._copy(outs[0], args[0]._ref)
             elif name == "concatenate" and outs[0].shape:
                 self._concatenate(outs[0], *args, **options)
-            else:
+            elif not (self._as_pooling(name, outs[0], *args, **options)
+                      or self._as_kernel(name, function, args, options, outs)):
                 self._add(name, _maker(function, len(outs), isinstance(result, (tuple, list))), outs, args, options)
         if not isinstance(result, (tuple, list)):
             return made[0]
@@ -255,6 +257,35 @@ class Trace:
         pattern = slots_of((tuple(args), dict(options)), lambda x: isinstance(x, (Traced, np.ndarray)),
                            lambda x: ins.append(self.ref(x)) or len(ins) - 1)
         self.steps.append(Step(name, version, outs, ins, pattern, reads_outs=reads))
+
+    def _as_pooling(self, name, out, x=None, *args, axis=None, **options):
+        """Notes the mean of images, over rows and columns, as a pooling with one window."""
+        if name != "mean" or args or x.ndim != 4 or axis not in ((2, 3), (-2, -1)) or not x.size or out.dtype != x.dtype:
+            return False
+        _, (_,), p = kernels.avg_pool2d.spec(_plain(x), x.shape[2:])
+        seen = Ref(out.buffer, 0, (*x.shape[:2], 1, 1), (*out.strides[:2], out.dtype.itemsize, out.dtype.itemsize), out.dtype)
+        self.steps.append(Step("avg_pool2d", None, [seen], [x._ref], p, kernel=kernels.avg_pool2d))
+        return True
+
+    def _as_kernel(self, name, function, args, options, outs):
+        """Notes a call of NumPy as one of the kernel of the same name and arguments, if there is one for such arrays."""
+        kernel = _dispatch.kernels.get(name)
+        if kernel is None or function is not getattr(np, name, None) or options or outs[0].dtype.kind not in "fb":
+            return False
+        plain = [_plain(x) for x in args]
+        given = [x for x in plain if isinstance(x, np.ndarray)]
+        if any(x.dtype != given[-1].dtype for x in given if x.dtype != bool) or given[-1].dtype.kind != "f":
+            return False
+        try:
+            (made,), ins, p = kernel.spec(*plain)
+        except (TypeError, ValueError):
+            return False
+        known = [x is None or any(x is g for g in given) for x in ins]
+        if type(made) is not tuple or made[:2] != (outs[0].shape, outs[0].dtype) or not all(known):
+            return False
+        places = {id(_plain(x)): self.ref(x) for x in args if isinstance(x, (Traced, np.ndarray))}
+        self.steps.append(Step(name, None, outs, [None if x is None else places[id(x)] for x in ins], p, kernel=kernel))
+        return True
 
     def _copy(self, to, source):
         """Elements in C order: where the shapes differ, broadcast, or with the new memory seen in the source's shape."""
