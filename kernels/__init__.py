@@ -23,6 +23,7 @@ from .matmul import matmul  # one line per family: this is where a new one is ad
 from .norm import batch_norm, batch_norm_backward, batch_norm_train
 from .optim import adam_update, sgd_update
 from .pool import avg_pool2d, avg_pool2d_backward, max_pool2d, max_pool2d_backward
+from .recurrent import gru, gru_backward, lstm, lstm_backward, rnn, rnn_backward
 from .reduce import *
 from .row_norm import layer_norm, layer_norm_backward, rms_norm, rms_norm_backward
 from .softmax import log_softmax, log_softmax_backward, softmax, softmax_backward
@@ -54,5 +55,7 @@ def _initial_threads():
 
 
 set_num_threads(_initial_threads())
-__all__ = [*_dispatch.kernels, "backend", "backends", "get", "get_backend", "get_num_threads", "isa", "large",
-           "set_backend", "set_num_threads", "table"]
+__all__ = [
+    "backend", "backends", "get", "get_backend", "get_num_threads", "isa", "large", "set_backend", "set_num_threads",
+    "table",
+]

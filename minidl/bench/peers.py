@@ -265,6 +265,41 @@ def torch_dropout(torch, x, p, seed):
     return call
 
 
+def states_of(torch, x, w_hh, *states):
+    """First states as PyTorch takes them: with an axis for the layers, zeros where there are none."""
+    return tuple((x.new_zeros(x.shape[1], w_hh.shape[1]) if h is None else h)[None] for h in states)
+
+
+@torch_peer("lstm")
+def torch_lstm(torch, x, h0, c0, *weights):
+    states = states_of(torch, x, weights[1], h0, c0)
+
+    def call():
+        torch.lstm(x, states, weights, True, 1, 0.0, False, False, False)
+        return (None,)
+    return call
+
+
+@torch_peer("gru")
+def torch_gru(torch, x, h0, *weights):
+    h, = states_of(torch, x, weights[1], h0)
+
+    def call():
+        torch.gru(x, h, weights, True, 1, 0.0, False, False, False)
+        return (None,)
+    return call
+
+
+@torch_peer("rnn")
+def torch_rnn(torch, x, h0, *weights):
+    h, = states_of(torch, x, weights[1], h0)
+
+    def call():
+        torch.rnn_tanh(x, h, weights, True, 1, 0.0, False, False, False)
+        return (None,)
+    return call
+
+
 @torch_peer("sgd_update")
 def torch_sgd_update(torch, params, grads, momentum_buffers=None, lr=0.01, momentum=0.0):
     buffers = momentum_buffers or []

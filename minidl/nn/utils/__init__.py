@@ -1,6 +1,6 @@
 """Functions on all parameters of a model at once."""
-from ..autograd import Tensor, no_grad
-from ..ops import concat, stack
+from ...autograd import Tensor, no_grad
+from ...ops import concat, stack
 
 
 def _with_gradients(parameters):

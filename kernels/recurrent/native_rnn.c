@@ -1,0 +1,57 @@
+/* The plain recurrent layer: h = tanh or relu of the sum. The input's share waits where the state will be. */
+#include "recurrent.h"
+
+static void rnn_cell(const sequence *s, int64_t t, int64_t r, int64_t rows, int64_t p, const float *acc) {
+    for (int64_t k = 0; k < rows; k++)
+        for (int64_t j = p * 4 * VL, v = 0; v < 4 && j < s->H; v++, j += VL) {
+            float *h = after(s, s->hs, t, r + k) + j;
+            const vf x = vload(acc + (k * 4 + v) * VL) + load(h, s->H - j);
+            store(h, s->relu ? vmax(vset(0), x) : gate_tanh(x), s->H - j);
+        }
+}
+
+static void rnn_rest(const sequence *s, int64_t t, int64_t r, int64_t p) {
+    const int64_t j = p * 4 * VL, end = md_min(s->H, j + 4 * VL);
+    memcpy(after(s, s->hs, t, r) + j, before(s, s->hs, t, r) + j, (size_t)(end - j) * sizeof(float));
+}
+
+static void rnn_cell_back(const sequence *s, int64_t t, int64_t r, int64_t rows, int64_t p, const float *acc) {
+    for (int64_t k = 0; k < rows; k++)
+        for (int64_t j = p * 4 * VL, v = 0; v < 4 && j < s->H; v++, j += VL) {
+            const int64_t cols = s->H - j;
+            float *dh_of = s->dh + (r + k) * s->H + j;
+            const vf h = load(after(s, s->hs, t, r + k) + j, cols);
+            vf dh = vload(acc + (k * 4 + v) * VL) + load(dh_of, cols);
+            if (s->dy) dh += load(s->dy + (t * s->N + r + k) * s->H + j, cols);
+            store(s->out + (t * s->N + r + k) * s->H + j, s->relu ? vsel(h > 0.0f, dh, vset(0)) : dh * (1.0f - h) * (1.0f + h), cols);
+            store(dh_of, vset(0), cols);
+        }
+}
+
+MD_KERNEL(rnn, 1, 7) {
+    const md_array *hs = &a[0], *x = &a[1], *sizes = &a[7];
+    const int64_t N = hs->shape[1], H = hs->shape[2];
+    sequence s = {.T = hs->shape[0] - 1, .N = N, .H = H, .reverse = p[0] != 0, .relu = p[1] != 0, .gates = 1, .nv = 4,
+                  .hs = (float *)hs->data, .row = H, .batch = (const int64_t *)sizes->data, .cell = rnn_cell, .rest = rnn_rest};
+    s.out = s.hs + (1 - s.reverse) * N * H;
+    if (!MD_LOCAL(recurrent_serves)(a, 7, 1) || (s.batch && !md_contiguous(sizes))) return MD_NOT_MINE;
+    const int status = MD_LOCAL(recurrent_begin)(&s, x, &a[3], &a[4], &a[5], &a[6]);
+    if (status != MD_DONE) return status;
+    start(s.hs + (s.reverse ? s.T : 0) * N * H, &a[2], N * H);
+    MD_LOCAL(recurrent_forward)(&s);
+    return MD_DONE;
+}
+
+MD_KERNEL(rnn_backward, 2, 5) {
+    const md_array *hs = &a[2], *sizes = &a[6];
+    const int64_t H = hs->shape[2];
+    sequence s = {.T = hs->shape[0] - 1, .N = hs->shape[1], .H = H, .reverse = p[0] != 0, .relu = p[1] != 0, .gates = 1,
+                  .out = (float *)a[0].data, .row = H, .dh = (float *)a[1].data, .hs = (float *)hs->data,
+                  .dy = (const float *)a[4].data, .batch = (const int64_t *)sizes->data, .cell = rnn_cell_back,
+                  .rest = MD_LOCAL(recurrent_rest_back)};
+    if (!MD_LOCAL(recurrent_serves)(a, 6, -1) || (s.batch && !md_contiguous(sizes))) return MD_NOT_MINE;
+    if (MD_LOCAL(recurrent_begin_backward)(&s, &a[3], 0) != MD_DONE) return MD_NO_MEMORY;
+    start(s.dh, &a[5], s.N * H);
+    MD_LOCAL(recurrent_backward)(&s);
+    return MD_DONE;
+}
