@@ -180,7 +180,7 @@ class RNNBase(Module):
         w_ih, w_hh = getattr(self, "weight_ih" + suffix), getattr(self, "weight_hh" + suffix)
         biases = (getattr(self, "bias_ih" + suffix), getattr(self, "bias_hh" + suffix)) if self.bias else (None, None)
         if self.proj_size:
-            return lstm_definition(x, *states, w_ih, w_hh, *biases, reverse, batch_sizes, getattr(self, "weight_hr" + suffix))
+            return lstm_definition(x, states, (w_ih, w_hh, *biases), reverse, batch_sizes, getattr(self, "weight_hr" + suffix))
         if self.mode == "LSTM":
             return lstm_layer(x, *states, w_ih, w_hh, *biases, reverse, batch_sizes)[:3]
         if self.mode == "GRU":

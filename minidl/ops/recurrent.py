@@ -61,7 +61,7 @@ def lstm_layer(x, h0, c0, w_ih, w_hh, b_ih=None, b_hh=None, reverse=False, batch
 @lstm_layer.vjp
 def lstm_layer_vjp(g, y, x, h0, c0, w_ih, w_hh, b_ih, b_hh, reverse, batch_sizes, need):
     if state.recording:
-        return by_definition(lstm_definition, g[:3], (x, h0, c0, w_ih, w_hh, b_ih, b_hh), need, reverse, batch_sizes)
+        return by_definition(lstm_definition, g[:3], x, (h0, c0), (w_ih, w_hh, b_ih, b_hh), need, reverse, batch_sizes)
     hs, cs, gates = y[3:]
     d, dh0, dc0 = lstm_backward(gates, cs, w_hh, *g[:3], reverse, batch_sizes)
     dx, *weights = weight_gradients(d, d, x, hs, w_ih, reverse, (need[0], *need[3:7]))
@@ -92,7 +92,7 @@ def gru_layer(x, h0, w_ih, w_hh, b_ih=None, b_hh=None, reverse=False, batch_size
 @gru_layer.vjp
 def gru_layer_vjp(g, y, x, h0, w_ih, w_hh, b_ih, b_hh, reverse, batch_sizes, need):
     if state.recording:
-        return by_definition(gru_definition, g[:2], (x, h0, w_ih, w_hh, b_ih, b_hh), need, reverse, batch_sizes)
+        return by_definition(gru_definition, g[:2], x, (h0,), (w_ih, w_hh, b_ih, b_hh), need, reverse, batch_sizes)
     hs, gates = y[2:]
     d, dh0 = gru_backward(gates, hs, w_hh, *g[:2], reverse, batch_sizes)
     d, hidden = flat(d), hs.shape[2]  # by w_hn h + b_hn, by r, by z and by n
@@ -126,7 +126,7 @@ def rnn_layer(x, h0, w_ih, w_hh, b_ih=None, b_hh=None, reverse=False, batch_size
 @rnn_layer.vjp
 def rnn_layer_vjp(g, y, x, h0, w_ih, w_hh, b_ih, b_hh, reverse, batch_sizes, nonlinearity, need):
     if state.recording:
-        return by_definition(rnn_definition, g[:2], (x, h0, w_ih, w_hh, b_ih, b_hh), need, reverse, batch_sizes,
+        return by_definition(rnn_definition, g[:2], x, (h0,), (w_ih, w_hh, b_ih, b_hh), need, reverse, batch_sizes,
                              nonlinearity)
     d, dh0 = rnn_backward(y[2], w_hh, *g[:2], reverse, batch_sizes, nonlinearity)
     dx, *weights = weight_gradients(d, d, x, y[2], w_ih, reverse, (need[0], *need[2:6]))
@@ -143,9 +143,10 @@ def rnn_backward(hs, w_hh, dy, dh, reverse=False, batch_sizes=None, nonlinearity
 
 
 # ---- the definitions ----
-def unrolled(cell, x, states, reverse, batch_sizes):
-    """y and the last states, of cell(x_t, states) -> states, the first of which is the output; states: (N, ·) tensors."""
+def unrolled(cell, x, states, widths, reverse, batch_sizes):
+    """y and the last states, of cell(x_t, states) -> states, the first of which is the output; a state None: zeros (N, width)."""
     steps, batch = x.shape[:2]
+    states = [wrap(np.zeros((batch, n), x.dtype)) if h is None else h for h, n in zip(states, widths)]
     ys = [None] * steps
     for t in reversed(range(steps)) if reverse else range(steps):
         new = cell(x[t], states)
@@ -157,43 +158,46 @@ def unrolled(cell, x, states, reverse, batch_sizes):
     return stack(ys), *states
 
 
-def zeros_for(x, h, hidden):
-    """A state of zeros where none is given."""
-    return wrap(np.zeros((x.shape[1], hidden), x.dtype)) if h is None else h
-
-
-def lstm_definition(x, h0, c0, w_ih, w_hh, b_ih, b_hh, reverse=False, batch_sizes=None, w_hr=None):
+def lstm_definition(x, states, weights, reverse=False, batch_sizes=None, w_hr=None):
     """lstm_layer in operations; w_hr (P, H): the state is w_hr h (Sak et al. 2014). y, and the last h and c."""
+    w_ih, w_hh, b_ih, b_hh = weights
+
     def cell(x_t, states):
         h, c = states
         i, f, g, o = chunk(linear(x_t, w_ih, b_ih) + linear(h, w_hh, b_hh), 4, axis=-1)
         c = sigmoid(f) * c + sigmoid(i) * tanh(g)
         h = sigmoid(o) * tanh(c)
         return h if w_hr is None else linear(h, w_hr), c
-    return unrolled(cell, x, (zeros_for(x, h0, w_hh.shape[1]), zeros_for(x, c0, w_hh.shape[0] // 4)), reverse, batch_sizes)
+    return unrolled(cell, x, states, (w_hh.shape[1], w_hh.shape[0] // 4), reverse, batch_sizes)
 
 
-def gru_definition(x, h0, w_ih, w_hh, b_ih, b_hh, reverse=False, batch_sizes=None):
+def gru_definition(x, states, weights, reverse=False, batch_sizes=None):
     """gru_layer in operations. y, and the last h."""
+    w_ih, w_hh, b_ih, b_hh = weights
+
     def cell(x_t, states):
         h, = states
         r_x, z_x, n_x = chunk(linear(x_t, w_ih, b_ih), 3, axis=-1)
         r_h, z_h, n_h = chunk(linear(h, w_hh, b_hh), 3, axis=-1)
         n = tanh(n_x + sigmoid(r_x + r_h) * n_h)
         return n + sigmoid(z_x + z_h) * (h - n),
-    return unrolled(cell, x, (zeros_for(x, h0, w_hh.shape[1]),), reverse, batch_sizes)
+    return unrolled(cell, x, states, (w_hh.shape[1],), reverse, batch_sizes)
 
 
-def rnn_definition(x, h0, w_ih, w_hh, b_ih, b_hh, reverse=False, batch_sizes=None, nonlinearity="tanh"):
+def rnn_definition(x, states, weights, reverse=False, batch_sizes=None, nonlinearity="tanh"):
     """rnn_layer in operations. y, and the last h."""
+    w_ih, w_hh, b_ih, b_hh = weights
     function = relu if nonlinearity == "relu" else tanh
-    return unrolled(lambda x_t, states: (function(linear(x_t, w_ih, b_ih) + linear(states[0], w_hh, b_hh)),), x,
-                    (zeros_for(x, h0, w_hh.shape[1]),), reverse, batch_sizes)
+
+    def cell(x_t, states):
+        return function(linear(x_t, w_ih, b_ih) + linear(states[0], w_hh, b_hh)),
+    return unrolled(cell, x, states, (w_hh.shape[1],), reverse, batch_sizes)
 
 
-def by_definition(definition, g, arguments, need, *options):
+def by_definition(definition, g, x, states, weights, need, *options):
     """The gradients of those arguments that need one, recorded, so that they have gradients too."""
-    results = [(y, gradient) for y, gradient in zip(definition(*arguments, *options), g) if gradient is not None]
+    arguments = (x, *states, *weights)
+    results = [(y, gradient) for y, gradient in zip(definition(x, states, weights, *options), g) if gradient is not None]
     wanted = [x for x, wants in zip(arguments, need) if wants]
     found = iter(grad([y for y, _ in results], wanted, [gradient for _, gradient in results], create_graph=True,
                       allow_unused=True))

@@ -136,7 +136,7 @@ def test_derivatives_of_both_orders(layer, definition, gates, states, more, reve
         return (y * y * 0.7).sum() + sum((h ** 3).sum() for h in last)
 
     assert gradcheck(value, arguments)
-    defined = definition(*arguments, reverse, sizes, *more)
+    defined = definition(arguments[0], arguments[1:1 + states], arguments[1 + states:], reverse, sizes, *more)
     for a, b in zip(layer(*arguments, reverse, sizes, *more), defined):
         np.testing.assert_allclose(a.detach().numpy(), b.detach().numpy(), rtol=1e-12, atol=1e-14)
 
