@@ -144,7 +144,7 @@ def rnn_backward(hs, w_hh, dy, dh, reverse=False, batch_sizes=None, nonlinearity
 
 # ---- the definitions ----
 def unrolled(cell, x, states, widths, reverse, batch_sizes):
-    """y and the last states, of cell(x_t, states) -> states, the first of which is the output; a state None: zeros (N, width)."""
+    """y and the last states, of cell(x_t, states) -> states, the first of which is the output; None for zeros (N, width)."""
     steps, batch = x.shape[:2]
     states = [wrap(np.zeros((batch, n), x.dtype)) if h is None else h for h, n in zip(states, widths)]
     ys = [None] * steps
