@@ -144,6 +144,16 @@ def settings():
     yield "dilated", 2, 3, 12, 14, 9, 3, 3, {"dilation": (2, 3), "padding": 2}, False
     yield "groups", 2, 6, 7, 7, 9, 3, 3, {"groups": 3}, False
     yield "depthwise", 2, 20, 9, 9, 20, 3, 3, {"groups": 20, "padding": 1}, False
+    yield "depthwise, stride 2", 2, 37, 9, 8, 37, 3, 3, {"groups": 37, "padding": 1, "stride": 2}, False
+    yield "depthwise, even image", 1, 48, 10, 12, 48, 3, 3, {"groups": 48, "padding": (1, 0)}, False
+    yield "depthwise, 5x5", 2, 21, 7, 6, 21, 5, 5, {"groups": 21, "padding": 2}, False
+    yield "depthwise, 5x5, stride 2", 1, 33, 11, 12, 33, 5, 5, {"groups": 33, "padding": 2, "stride": 2}, False
+    yield "depthwise, 7x7", 2, 34, 9, 8, 34, 7, 7, {"groups": 34, "padding": 3}, False
+    yield "depthwise, 7x7, stride 3", 1, 17, 20, 20, 17, 7, 7, {"groups": 17, "padding": 4, "stride": 3}, False
+    yield "depthwise, padded more", 1, 16, 4, 5, 16, 3, 3, {"groups": 16, "padding": (2, 3)}, False
+    yield "depthwise, dilated", 1, 24, 9, 9, 24, 3, 3, {"groups": 24, "padding": 2, "dilation": 2}, False
+    yield "depthwise, 2x4", 2, 70, 6, 7, 70, 2, 4, {"groups": 70, "padding": (0, 1), "stride": (1, 2)}, False
+    yield "depthwise, one pixel", 3, 32, 1, 1, 32, 3, 3, {"groups": 32, "padding": 1}, False
     yield "depthwise, 2 each", 1, 6, 9, 9, 12, 3, 3, {"groups": 6, "stride": 2}, False
     yield "groups of 32", 1, 64, 6, 6, 64, 3, 3, {"groups": 2, "padding": 1}, False
     yield "1x1", 2, 35, 6, 5, 70, 1, 1, {}, False
@@ -167,6 +177,10 @@ def settings():
         yield f"1x1 {c}->{o}, {size}x{size}", 1, c, size, size, o, 1, 1, {}, True
     yield "ResNeXt 32 groups", 1, 128, 28, 28, 128, 3, 3, {"padding": 1, "groups": 32}, True
     yield "dilated 3x3", 1, 64, 28, 28, 64, 3, 3, {"padding": 2, "dilation": 2}, True
+    for c, size, stride, window in ((32, 112, 1, 3), (96, 112, 2, 3), (144, 56, 1, 3), (192, 28, 1, 3), (384, 14, 1, 3),
+                                    (576, 14, 1, 3), (960, 7, 1, 3), (240, 28, 1, 5)):  # MobileNets
+        how = {"groups": c, "padding": window // 2, "stride": stride}
+        yield f"depthwise {c}, {size}x{size}, {window}x{window}/{stride}", 1, c, size, size, c, window, window, how, True
     yield "MobileNet 3->32", 1, 3, 224, 224, 32, 3, 3, {"stride": 2, "padding": 1}, True
 
 

@@ -115,6 +115,13 @@ static inline void pack_columns(float *to, int nv, const float *b, int64_t k, in
 /* Threads for so much work: waking them costs more than little work takes. */
 static inline int64_t threads_for(int64_t flops) { return flops < MD_SMALL_FLOPS ? 1 : md_get_threads(); }
 
+/* native_depthwise.c: every channel with a window of its own. MD_NOT_MINE for other convolutions. */
+int MD_LOCAL(depthwise_forward)(const md_array *y, const md_array *x, const md_array *w, const md_array *bias,
+                                const conv_shape *s);
+int MD_LOCAL(depthwise_data)(const md_array *dx, const md_array *g, const md_array *w, const conv_shape *s);
+int MD_LOCAL(depthwise_weight)(const md_array *dw, const md_array *db, const md_array *g, const md_array *x,
+                               const conv_shape *s);
+
 /* winograd.h: 3x3 windows of stride 1 by fewer products. MD_NOT_MINE where they do not fit or would not be faster. */
 int MD_LOCAL(winograd_forward)(const md_array *y, const md_array *x, const md_array *w, const md_array *bias,
                                const conv_shape *s);

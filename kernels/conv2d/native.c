@@ -93,7 +93,8 @@ MD_KERNEL(conv2d, 1, 3) {
     forward f = {.s = read_shape(x, w, y, p), .x = x, .w = w, .y = (float *)y->data, .bias = (float *)bias->data};
     conv_shape *s = &f.s;
     if (!md_size(y)) return MD_DONE;
-    const int done = MD_LOCAL(winograd_forward)(y, x, w, bias, s);
+    int done = MD_LOCAL(depthwise_forward)(y, x, w, bias, s);
+    if (done == MD_NOT_MINE) done = MD_LOCAL(winograd_forward)(y, x, w, bias, s);
     if (done != MD_NOT_MINE) return done;
     f.in_place = !s->ph && !s->pw && md_channels_last(x);
     const int64_t pixels = s->oh * s->ow, all = s->N * pixels, st = s->O;

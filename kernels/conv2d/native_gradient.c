@@ -100,7 +100,8 @@ MD_KERNEL(conv2d_backward_weight, 2, 2) {
         for (int64_t o = 0; o < O; o++) ((float *)db->data)[o * db->stride[0]] = 0;
         return MD_DONE;
     }
-    const int done = MD_LOCAL(winograd_weight)(dw, db, g, x, s);
+    int done = MD_LOCAL(depthwise_weight)(dw, db, g, x, s);
+    if (done == MD_NOT_MINE) done = MD_LOCAL(winograd_weight)(dw, db, g, x, s);
     if (done != MD_NOT_MINE) return done;
     const int64_t flops = 2 * all * O * s->K, threads = threads_for(flops);
     const int64_t panels = s->G * md_ceil_div(s->og, PANEL), image = PH * PW * s->C, size = s->K * O;
@@ -250,7 +251,8 @@ MD_KERNEL(conv2d_backward_data, 1, 2) {
     data d = {.s = read_shape(dx, w, g, p), .dx = dx, .w = w};
     conv_shape *s = &d.s;
     if (!md_size(dx)) return MD_DONE;
-    const int done = MD_LOCAL(winograd_data)(dx, g, w, s);
+    int done = MD_LOCAL(depthwise_data)(dx, g, w, s);
+    if (done == MD_NOT_MINE) done = MD_LOCAL(winograd_data)(dx, g, w, s);
     if (done != MD_NOT_MINE) return done;
     const int64_t flops = 2 * md_size(g) * s->K, threads = threads_for(flops);
     const int joined = s->dw == 1 && s->G == 1 && s->kw > 1; /* the taps of a window row are neighbours in memory */
