@@ -43,13 +43,14 @@ class Row:
     bytes: int
     timings: list[Timing]
 
-    def best_peer(self) -> Timing | None:
-        """The fastest peer, or None."""
-        return min((t for t in self.timings if t.peer and t.rounds), key=lambda t: t.seconds, default=None)
+    def best_peer(self, family: str = "") -> Timing | None:
+        """The fastest peer, of those whose label starts with `family`, or None."""
+        found = (t for t in self.timings if t.peer and t.rounds and t.label.startswith(family))
+        return min(found, key=lambda t: t.seconds, default=None)
 
-    def ratio(self, timing: Timing) -> float | None:
+    def ratio(self, timing: Timing, family: str = "") -> float | None:
         """How many times as fast as the best peer a version is: the median over the rounds of the ratio in each."""
-        peer = self.best_peer()
+        peer = self.best_peer(family)
         if peer is None or not timing.rounds:
             return None
         return statistics.median(theirs / ours for theirs, ours in zip(peer.rounds, timing.rounds))

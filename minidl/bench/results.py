@@ -95,15 +95,23 @@ def geometric_mean(values: list[float]) -> float:
 
 
 def summary(run: Run) -> str:
-    """Ratios to the best peer: the geometric mean over a kernel's cases, and the least, for each version."""
+    """Ratios to the best peer, and to PyTorch in its faster layout: the geometric mean over a kernel's cases, and the least,
+    for each version."""
     found = {}
     for row in run.rows:
         for timing in row.timings:
             if not timing.peer and (ratio := row.ratio(timing)):
-                found.setdefault((row.kernel, timing.label), []).append(ratio)
-    lines = [(kernel, version, str(len(r)), f"{geometric_mean(r):.2f}", f"{min(r):.2f}")
-             for (kernel, version), r in found.items()]
-    return table(("kernel", "version", "cases", "x best peer", "least"), lines) if lines else ""
+                every, torch = found.setdefault((row.kernel, timing.label), ([], []))
+                every.append(ratio)
+                torch += [r] if (r := row.ratio(timing, "PyTorch")) else []
+    lines = [(kernel, version, str(len(every)), *mean_and_least(every), *mean_and_least(torch))
+             for (kernel, version), (every, torch) in found.items()]
+    return table(("kernel", "version", "cases", "x best peer", "least", "x PyTorch", "least"), lines) if lines else ""
+
+
+def mean_and_least(ratios: list[float]) -> tuple[str, str]:
+    """Of what there is: the geometric mean and the least, as texts."""
+    return (f"{geometric_mean(ratios):.2f}", f"{min(ratios):.2f}") if ratios else ("-", "-")
 
 
 def compared(before: Run, after: Run) -> str:
