@@ -1,5 +1,22 @@
-/* Winograd's convolution (winograd.h), the gradient by weights: each place of the filters is a product over all tiles. */
+/* Winograd's convolution (winograd.h), the gradient by weights: at each place of the filters a product over all tiles. */
 #include "winograd.h"
+
+enum {
+    WEIGHT_TILES = 64, /* that are summed at a time */
+    PART_TILES = 4096, /* of the part of a batch that is summed apart */
+};
+
+/* Adds the pixels of y's gradient that row q of the tiles covers to the sums of one panel. */
+static void add_pixels(double *sums, const winograd *w, int64_t q, int64_t start, int64_t width) {
+    const conv_shape *s = &w->s;
+    const int64_t row = q % w->th * OUT, pixels = md_min(OUT, s->oh - row) * s->ow;
+    const float *g = w->g + (q / w->th * s->oh + row) * s->ow * s->O + start;
+    for (int64_t j = 0; j < width; j += VL) {
+        vf sum = {0};
+        for (int64_t i = 0; i < pixels; i++) sum += vload(g + i * s->O + j);
+        for (int l = 0; l < VL; l++) sums[j + l] += sum[l];
+    }
+}
 
 /* Row r of the places, one panel of columns, one part of the batch. */
 INLINE void weight_places(const int r, winograd *w, int64_t part, int64_t start) {
@@ -8,32 +25,32 @@ INLINE void weight_places(const int r, winograd *w, int64_t part, int64_t start)
     const int nv = (int)(width / VL);
     const int64_t begin = w->rows * part / w->parts, end = w->rows * (part + 1) / w->parts;
     const int64_t vs = strip * w->tw * lda + VL, ms = strip * w->tw * width + VL;
-    float *v = md_scratch(MD_SLOT_C, (size_t)(4 * (vs + ms)) * sizeof(float) + (size_t)(strip * w->tw) * sizeof(int64_t));
+    float *v = md_scratch(MD_SLOT_C, (size_t)(SIDE * (vs + ms)) * sizeof(float) + (size_t)(strip * w->tw) * sizeof(int64_t));
     if (!v) {
         w->status = MD_NO_MEMORY;
         return;
     }
-    float *m = v + 4 * vs, *du = w->du + (part * PLACES + 4 * r) * s->C * s->O;
-    int64_t *off = (int64_t *)(m + 4 * ms);
+    float *m = v + SIDE * vs, *du = w->du + (part * PLACES + SIDE * r) * s->C * s->O;
+    int64_t *off = (int64_t *)(m + SIDE * ms);
     for (int64_t tile = 0; tile < strip * w->tw; tile++) off[tile] = tile * lda;
     double sums[PANEL] = {0};
     for (int64_t q0 = begin, q1; q0 < end; q0 = q1) {
         q1 = md_min(end, q0 + strip);
         int64_t tile = 0;
         for (int64_t q = q0; q < q1; q++) {
-            const int64_t n = q / w->th, row = q % w->th * 2;
-            const float *p[16];
+            const int64_t n = q / w->th, row = q % w->th * OUT;
+            const float *p[PLACES];
             for (int64_t j = 0; j < w->tw; j++, tile++) {
-                patch(p, 4, w->x + n * s->H * s->W * s->C, s->H, s->W, s->C, row - s->ph, 2 * j - s->pw);
+                patch(p, SIDE, w->x + n * s->H * s->W * s->C, s->H, s->W, s->C, row - s->ph, OUT * j - s->pw);
                 input_tile(r, r + 1, p, s->C, v + tile * lda, vs);
-                patch(p, 2, w->g + n * s->oh * s->ow * s->O, s->oh, s->ow, s->O, row, 2 * j);
-                for (int i = 0; i < 4; i++) p[i] += p[i] == zeros ? 0 : start;
+                patch(p, OUT, w->g + n * s->oh * s->ow * s->O, s->oh, s->ow, s->O, row, OUT * j);
+                for (int i = 0; i < OUT * OUT; i++) p[i] += p[i] == zeros ? 0 : start;
                 gradient_tile(r, r + 1, p, width, m + tile * width, ms);
             }
         }
         const float *a[PANEL_ROWS];
         float *y[PANEL_ROWS];
-        for (int place = 0; place < 4; place++) {
+        for (int place = 0; place < SIDE; place++) {
             const panel_args t = {.k = tile, .a = a, .off = off, .y = y, .cols = (int)width, .ldb = width, .b = m + place * ms,
                                   .add = q0 != begin};
             for (int64_t c = 0, rows; c < s->C; c += rows) {
@@ -45,24 +62,22 @@ INLINE void weight_places(const int r, winograd *w, int64_t part, int64_t start)
                 panel_tile(nv, (int)rows, &t);
             }
         }
-        if (r == 1) /* place (1, 1) of A y A' is the sum of the tile's four pixels */
-            for (int64_t j = 0; j < width; j += VL) {
-                vf sum = {0};
-                for (int64_t i = 0; i < tile; i++) sum += vload(m + ms + i * width + j);
-                for (int l = 0; l < VL; l++) sums[j + l] += sum[l];
-            }
+        if (r == 0) /* a tile's pixels, for the bias */
+            for (int64_t q = q0; q < q1; q++) add_pixels(sums, w, q, start, width);
     }
-    if (r == 1) memcpy(w->sums + part * s->O + start, sums, (size_t)width * sizeof(double));
+    if (r == 0) memcpy(w->sums + part * s->O + start, sums, (size_t)width * sizeof(double));
 }
 
 static void weight_task(int64_t task, void *ctx) {
     winograd *w = ctx;
-    const int64_t panels = md_ceil_div(w->s.O, PANEL), part = task / 4 / panels, start = task / 4 % panels * PANEL;
-    switch (task % 4) {
+    const int64_t panels = md_ceil_div(w->s.O, PANEL), part = task / SIDE / panels, start = task / SIDE % panels * PANEL;
+    switch (task % SIDE) {
     case 0: weight_places(0, w, part, start); break;
     case 1: weight_places(1, w, part, start); break;
     case 2: weight_places(2, w, part, start); break;
-    default: weight_places(3, w, part, start);
+    case 3: weight_places(3, w, part, start); break;
+    case 4: weight_places(4, w, part, start); break;
+    default: weight_places(5, w, part, start);
     }
 }
 
@@ -71,33 +86,32 @@ static void weight_finish(int64_t c, void *ctx) {
     const winograd *w = ctx;
     const int64_t C = w->s.C, O = w->s.O;
     for (int64_t o = 0; o < O; o += VL) {
-        vf t[3][4];
-#pragma GCC unroll 4
-        for (int q = 0; q < 4; q++) {
-            vf m[4];
-#pragma GCC unroll 4
-            for (int r = 0; r < 4; r++) {
-                const float *du = w->du + ((4 * r + q) * C + c) * O + o;
-                m[r] = vload(du);
-                for (int64_t part = 1; part < w->parts; part++) m[r] += vload(du + part * PLACES * C * O);
+        vf t[3][SIDE];
+#pragma GCC unroll 6
+        for (int q = 0; q < SIDE; q++) {
+            vf u[SIDE], g[3];
+#pragma GCC unroll 6
+            for (int r = 0; r < SIDE; r++) {
+                const float *du = w->du + ((SIDE * r + q) * C + c) * O + o;
+                u[r] = vload(du);
+                for (int64_t part = 1; part < w->parts; part++) u[r] += vload(du + part * PLACES * C * O);
             }
-            const vf even = (m[1] + m[2]) * 0.5f;
-            t[0][q] = m[0] + even, t[1][q] = (m[1] - m[2]) * 0.5f, t[2][q] = even + m[3];
+            apply_Gt(g, u);
+            t[0][q] = g[0], t[1][q] = g[1], t[2][q] = g[2];
         }
 #pragma GCC unroll 3
         for (int a = 0; a < 3; a++) {
-            const vf even = (t[a][1] + t[a][2]) * 0.5f;
-            float *dw = w->y + (a * 3 * C + c) * O + o;
-            vstore(dw, t[a][0] + even);
-            vstore(dw + C * O, (t[a][1] - t[a][2]) * 0.5f);
-            vstore(dw + 2 * C * O, even + t[a][3]);
+            vf g[3];
+            apply_Gt(g, t[a]);
+#pragma GCC unroll 3
+            for (int b = 0; b < 3; b++) vstore(w->y + ((a * 3 + b) * C + c) * O + o, g[b]);
         }
     }
 }
 
 int MD_LOCAL(winograd_weight)(const md_array *dw, const md_array *db, const md_array *g, const md_array *x,
                               const conv_shape *s) {
-    if (!fits(s)) return MD_NOT_MINE;
+    if (!fits(s, narrow(s) ? 150 : 1300)) return MD_NOT_MINE;
     winograd w = describe(s, 0);
     w.y = (float *)dw->data;
     w.parts = 1 + w.rows * w.tw / PART_TILES;
@@ -108,7 +122,7 @@ int MD_LOCAL(winograd_weight)(const md_array *dw, const md_array *db, const md_a
     w.du = (float *)(w.sums + w.parts * s->O);
     const int64_t threads = threads_for(2 * PLACES * w.rows * w.tw * s->C * s->O);
     if (!(w.x = dense(x, MD_SLOT_B, threads)) || !(w.g = dense(g, MD_SLOT_D, threads))) return MD_NO_MEMORY;
-    run_tasks(threads, w.parts * 4 * md_ceil_div(s->O, PANEL), weight_task, &w);
+    run_tasks(threads, w.parts * SIDE * md_ceil_div(s->O, PANEL), weight_task, &w);
     if (w.status) return w.status;
     run_tasks(threads, s->C, weight_finish, &w);
     for (int64_t o = 0; o < s->O; o++) {
