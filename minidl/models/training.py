@@ -10,6 +10,7 @@ from ..train.callbacks import Callback, ProgressBar
 from . import losses
 from .arrays import checked_inputs, checked_samples, is_loader, loader, split, weighted_by_class
 from .optimizers import Optimizer
+from .predictor import Predictor
 
 _EVALUATION_BATCH = 128  # without gradients a batch's size is a matter of memory alone
 # What looks only at which class is highest, which softmax does not change.
@@ -32,7 +33,7 @@ class Training:
 
     optimizer = loss = None
     given_metrics = ()
-    _trainer = None
+    _trainer = _predictor = None
 
     def compile(self, optimizer, loss=None, metrics=None):
         """Says how the model is trained.
@@ -149,9 +150,12 @@ class Training:
         """
         if is_loader(x):
             return Trainer(self.network()).predict(x)
-        inputs = checked_inputs(self, x)
-        trainer, batch_size = Trainer(self.network()), _EVALUATION_BATCH if batch_size is None else batch_size
-        return trainer.predict(inputs[0] if len(inputs) == 1 else loader(inputs, [], batch_size), batch_size)
+        if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
+            raise ValueError(f"predict: batch_size={batch_size!r}: an integer of at least 1 expected")
+        inputs, network = checked_inputs(self, x), self.network()
+        if self._predictor is None or self._predictor.module is not network:
+            self._predictor = Predictor(network)
+        return self._predictor(inputs, _EVALUATION_BATCH if batch_size is None else batch_size)
 
     def train_on_batch(self, x, y=None, sample_weight=None, class_weight=None, return_dict=False):
         """One training step; the loss, and the metrics where there are any, of this batch, before the step."""
