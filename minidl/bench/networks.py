@@ -42,11 +42,20 @@ def images(channels: int, size: int, classes: int) -> Callable[[int], tuple[np.n
     return make
 
 
+def tokens(length: int, vocabulary: int) -> Callable[[int], tuple[np.ndarray, np.ndarray]]:
+    """Random sequences and, as targets, what follows each token."""
+    def make(batch):
+        text = np.random.default_rng(0).integers(0, vocabulary, (batch, length + 1))
+        return np.ascontiguousarray(text[:, :-1]), np.ascontiguousarray(text[:, 1:])
+    return make
+
+
 NETWORKS = {
     "cnn": Network("cnn", lambda zoo: zoo.SmallCNN(), images(1, 28, 10), (1, 32, 128), (1, 32, 128), "AdamW"),
     "resnet18-32": Network("resnet", lambda zoo: zoo.resnet18(10, True), images(3, 32, 10), (32,), (1, 32)),
     "resnet18-224": Network("resnet", lambda zoo: zoo.resnet18(), images(3, 224, 1000), (4,), (1, 4)),
     "mobilenet-224": Network("mobilenet", lambda zoo: zoo.MobileNetV2(dropout=0.0), images(3, 224, 1000), (4,), (1, 4)),
+    "lstm": Network("rnn", lambda zoo: zoo.CharLSTM(65), tokens(128, 65), (32,), (1, 32), "AdamW"),
 }
 
 
@@ -56,9 +65,13 @@ def products(model: nn.Module, x) -> float:
 
     def add(module, inputs, output):
         nonlocal count
-        count += 2 * output.size * module.weight[0].size
+        if isinstance(module, nn.LSTM):
+            weights = sum(p.size for p in module.parameters() if p.ndim == 2)
+            count += 2 * weights * output[0].size // output[0].shape[-1]
+        else:
+            count += 2 * output.size * module.weight[0].size
 
-    hooks = [m.register_forward_hook(add) for m in model.modules() if isinstance(m, (nn.Conv2d, nn.Linear))]
+    hooks = [m.register_forward_hook(add) for m in model.modules() if isinstance(m, (nn.Conv2d, nn.Linear, nn.LSTM))]
     with minidl.no_grad():
         model(x)
     for hook in hooks:

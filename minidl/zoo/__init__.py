@@ -7,5 +7,6 @@ from .cnn import SmallCNN
 from .gpt import GPT
 from .mobilenet import MobileNetV2
 from .resnet import ResNet, resnet18, resnet34, resnet50
+from .rnn import CharLSTM
 
-__all__ = ["GPT", "MobileNetV2", "ResNet", "SmallCNN", "resnet18", "resnet34", "resnet50"]
+__all__ = ["GPT", "CharLSTM", "MobileNetV2", "ResNet", "SmallCNN", "resnet18", "resnet34", "resnet50"]
