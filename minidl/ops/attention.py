@@ -150,8 +150,14 @@ def self_attention(qkv, num_heads, attn_mask=None, causal=False, scale=None, dro
         raise ValueError(f"self_attention: qkv {qkv.shape} for {num_heads} heads: (N, T, 3 heads D) expected")
     if not dropout_p:
         return joint_attention(qkv, num_heads, attn_mask, causal, scale)[0]
-    q, k, v = thirds(qkv, num_heads)
-    return heads_joined(dropout(attention_weights(q, k, attn_mask, causal, scale), dropout_p) @ v)
+    return heads_joined(attended(*thirds(qkv, num_heads), attn_mask, causal, scale, dropout_p))
+
+
+def attended(q, k, v, mask=None, causal=False, scale=None, dropout_p=0.0):
+    """y of `attention`, with weights that are dropped with a probability; then they are in memory as a whole."""
+    if not dropout_p:
+        return attention(q, k, v, mask, causal, scale)[0]
+    return dropout(attention_weights(q, k, mask, causal, scale), dropout_p) @ spread(v, q.shape[1])
 
 
 def by_definition(q, k, v, scale):
@@ -213,10 +219,7 @@ def scaled_dot_product_attention(query, key, value, attn_mask=None, dropout_p=0.
         full = (*query.shape[:-1], key.shape[-2])
         attn_mask = broadcast_to(attn_mask, full).reshape(prod(lead), *full[-3:])
     q, k, v = (x if x.ndim == 4 else x.reshape(prod(lead), *((1, *x.shape)[-3:])) for x in (query, key, value))
-    if dropout_p:
-        y = dropout(attention_weights(q, k, attn_mask, is_causal, scale), dropout_p) @ spread(v, q.shape[1])
-    else:
-        y = attention(q, k, v, attn_mask, is_causal, scale)[0]
+    y = attended(q, k, v, attn_mask, is_causal, scale, dropout_p)
     return y if y.ndim == len(shape) else y.reshape(shape)
 
 

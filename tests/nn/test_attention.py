@@ -133,8 +133,7 @@ def test_the_kernel_checks_its_arguments():
         ml.kernels.attention_backward(y[..., :1], q, k, v, y, lse)
 
 
-@pytest.mark.parametrize("options", [{"embed_dim": 6, "num_heads": 4}, {"embed_dim": 6, "num_heads": 0},
-                                     {"embed_dim": 6, "num_heads": 2, "add_zero_attn": True}])
+@pytest.mark.parametrize("options", [{"embed_dim": 6, "num_heads": 4}, {"embed_dim": 6, "num_heads": 0}])
 def test_multihead_attention_names_what_it_cannot_be(options):
     with pytest.raises(ValueError, match=r"MultiheadAttention: .* expected"):
         nn.MultiheadAttention(**options)
@@ -199,7 +198,10 @@ PADDING = np.arange(7)[None] >= np.array([[7], [5], [3]])
     ({}, {"attn_mask": HIDDEN, "is_causal": True, "need_weights": False}), ({}, {"attn_mask": HIDDEN, "is_causal": True}),
     ({"batch_first": True}, {"key_padding_mask": PADDING}),
     ({}, {"key_padding_mask": PADDING, "attn_mask": HIDDEN, "is_causal": True, "need_weights": False}),
-    ({}, {"attn_mask": random.standard_normal((12, 7, 7)).astype("f")}),
+    ({}, {"attn_mask": random.standard_normal((12, 7, 7)).astype("f")}), ({"add_bias_kv": True}, {}),
+    ({"add_zero_attn": True}, {"need_weights": False}),
+    ({"add_zero_attn": True, "add_bias_kv": True, "batch_first": True}, {"attn_mask": HIDDEN, "key_padding_mask": PADDING}),
+    ({"add_zero_attn": True}, {"attn_mask": HIDDEN, "need_weights": False, "is_causal": True}),
 ])
 @pytest.mark.parametrize("kind", ["self", "cross", "sizes", "alone"])
 def test_multihead_attention_is_pytorchs(options, call, kind):
@@ -247,10 +249,38 @@ def test_transformer_encoder_is_pytorchs(options, call):
     compare(torch, ours(*x, **calls[0]), theirs(*x2, **calls[1]), [*x, *ours.parameters()], [*x2, *theirs.parameters()])
 
 
+@pytest.mark.parametrize("options", [{}, {"batch_first": True, "norm_first": True, "activation": "gelu"}, {"bias": False}])
+@pytest.mark.parametrize("masks", [{}, {"tgt_mask": HIDDEN, "src_mask": HIDDEN}, {"tgt_mask": HIDDEN, "tgt_is_causal": True},
+                                   {"src_key_padding_mask": PADDING, "memory_key_padding_mask": PADDING}])
+@pytest.mark.filterwarnings("ignore:enable_nested_tensor")
+def test_transformer_is_pytorchs(options, masks):
+    torch = pytest.importorskip("torch", reason="compares with PyTorch, which is not installed")
+    ours, theirs = (package.Transformer(8, 2, 2, 2, 20, 0.0, **options) for package in (nn, torch.nn))
+    assert ours.load_state_dict(theirs.state_dict()) == ([], [])
+    x, x2 = both(torch, *[(3, 7, 8) if options.get("batch_first") else (7, 3, 8)] * 2)
+    calls = [{key: make(np.where(v, -np.inf, 0).astype("f") if v is HIDDEN else v) if isinstance(v, np.ndarray) else v
+              for key, v in masks.items()} for make in (ml.tensor, torch.tensor)]
+    compare(torch, ours(*x, **calls[0]), theirs(*x2, **calls[1]), [*x, *ours.parameters()], [*x2, *theirs.parameters()])
+
+
+def test_transformer_names_what_does_not_fit():
+    model = nn.Transformer(8, 2, 1, 1, 20)
+    with pytest.raises(RuntimeError, match="the same batch"):
+        model(ml.zeros(5, 2, 8), ml.zeros(5, 3, 8))
+    with pytest.raises(RuntimeError, match="d_model=8"):
+        model(ml.zeros(5, 2, 7), ml.zeros(5, 2, 7))
+    mask = nn.Transformer.generate_square_subsequent_mask(3)
+    assert mask.tolist() == [[0, -np.inf, -np.inf], [0, 0, -np.inf], [0, 0, 0]]
+    with pytest.raises(ValueError, match="attn_mask"):
+        nn.MultiheadAttention(8, 2)(*[ml.zeros(5, 2, 8)] * 3, attn_mask=ml.zeros(4, 5))
+    with pytest.raises(ValueError, match="key_padding_mask"):
+        nn.MultiheadAttention(8, 2)(*[ml.zeros(5, 2, 8)] * 3, key_padding_mask=ml.zeros(5, 2))
+
+
 def test_an_encoders_layers_are_copies_of_their_own():
     encoder = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 20), 2)
     assert encoder.norm is None and encoder.layers[0].linear1.weight is not encoder.layers[1].linear1.weight
     x = ml.tensor(random.standard_normal((7, 3, 8)).astype("f"))
     assert not np.allclose(encoder(x).detach().numpy(), encoder.eval()(x).detach().numpy())  # dropout, in training only
-    with pytest.raises(ValueError, match="activation='tanh'"):
+    with pytest.raises(RuntimeError, match="activation='tanh'"):
         nn.TransformerEncoderLayer(8, 2, activation="tanh")
