@@ -44,8 +44,8 @@ from ..ops import (
     where,
 )
 from ..ops.attention import scaled_dot_product_attention
-from ..ops.embedding import check_options, one_hot
 from ..ops.embedding import embedding as rows_of
+from ..ops.embedding import embedding_bag, limit_norms, one_hot
 from ..ops.norm import batch_norm_given, batch_norm_train, update_statistics
 from ..ops.row_norm import group_norm, instance_norm, layer_norm, rms_norm
 from .conv import pad_end, pair, resolve_padding
@@ -148,10 +148,13 @@ def conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
 def embedding(input, weight, padding_idx=None, max_norm=None, norm_type=2.0, scale_grad_by_freq=False, sparse=False):
     """The rows of weight (rows, n) whose numbers input holds; the row padding_idx gets no gradient. Shape: (*input.shape, n).
 
-    Raises ValueError for a number that is no row's, with its position, and for max_norm, scale_grad_by_freq and sparse.
+    max_norm: these rows are first scaled down, in place, to this norm of order norm_type. scale_grad_by_freq: a row's gradient
+    is divided by how often it was read. sparse is accepted for PyTorch's sake. Raises ValueError for a number that is no
+    row's, with its position.
     """
-    check_options("embedding", max_norm, scale_grad_by_freq, sparse)
-    return rows_of(input, weight, padding_idx)
+    if max_norm is not None:
+        limit_norms(weight, input, max_norm, norm_type)
+    return rows_of(input, weight, padding_idx, scale_grad_by_freq)
 
 
 def batch_norm(input, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5):
@@ -174,13 +177,14 @@ def batch_norm(input, running_mean, running_var, weight=None, bias=None, trainin
 
 
 __all__ = [
-    "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d", "adaptive_max_pool1d", "adaptive_max_pool2d",
-    "adaptive_max_pool3d", "alpha_dropout", "avg_pool1d", "avg_pool2d", "avg_pool3d", "batch_norm",
-    "binary_cross_entropy", "binary_cross_entropy_with_logits", "conv1d", "conv2d", "conv3d", "conv_transpose1d",
-    "conv_transpose2d", "conv_transpose3d", "cross_entropy", "dropout", "dropout1d", "dropout2d", "dropout3d", "elu",
-    "embedding", "feature_alpha_dropout", "gelu", "group_norm", "hardtanh", "huber_loss", "instance_norm", "l1_loss",
-    "layer_norm", "leaky_relu", "linear", "log_softmax", "lp_pool1d", "lp_pool2d", "lp_pool3d", "max_pool1d",
-    "max_pool2d", "max_pool3d", "max_unpool1d", "max_unpool2d", "max_unpool3d", "mse_loss", "nll_loss", "one_hot",
-    "relu", "relu6", "rms_norm", "scaled_dot_product_attention", "sigmoid", "silu", "smooth_l1_loss", "softmax",
-    "softplus", "tanh",
+    "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d", "adaptive_max_pool1d",
+    "adaptive_max_pool2d", "adaptive_max_pool3d", "alpha_dropout", "avg_pool1d", "avg_pool2d", "avg_pool3d",
+    "batch_norm", "binary_cross_entropy", "binary_cross_entropy_with_logits", "conv1d", "conv2d", "conv3d",
+    "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "cross_entropy", "dropout", "dropout1d",
+    "dropout2d", "dropout3d", "elu", "embedding", "embedding_bag", "feature_alpha_dropout", "gelu",
+    "group_norm", "hardtanh", "huber_loss", "instance_norm", "l1_loss", "layer_norm", "leaky_relu", "linear",
+    "log_softmax", "lp_pool1d", "lp_pool2d", "lp_pool3d", "max_pool1d", "max_pool2d", "max_pool3d",
+    "max_unpool1d", "max_unpool2d", "max_unpool3d", "mse_loss", "nll_loss", "one_hot", "relu", "relu6",
+    "rms_norm", "scaled_dot_product_attention", "sigmoid", "silu", "smooth_l1_loss", "softmax", "softplus",
+    "tanh",
 ]

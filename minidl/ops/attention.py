@@ -100,6 +100,22 @@ def thirds(x, heads):
 
 
 @op
+def rotate(x, angles):
+    """Rotary positions (Su et al., 2021): the pairs (x[i], x[i + D / 2]) turned by angles[..., i].
+
+    dL/dx = g turned back; the angles are constants. Shapes: x (..., T, H, D), angles (T, 1, D / 2).
+    """
+    half = x.shape[-1] // 2
+    a, b, cos, sin = x[..., :half], x[..., half:], np.cos(angles), np.sin(angles)
+    return np.concatenate([a * cos - b * sin, b * cos + a * sin], -1)
+
+
+@rotate.vjp
+def rotate_vjp(g, angles):
+    return rotate(g, -angles)
+
+
+@op
 def joint_attention(qkv, heads, mask=None, causal=False, scale=None):
     """attention of queries, keys and values that lie side by side, as one product makes them, without a copy.
 

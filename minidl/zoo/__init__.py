@@ -5,8 +5,9 @@ have the names and layouts of torchvision's models, so that their weights load h
 """
 from .cnn import SmallCNN
 from .gpt import GPT
+from .llama import Llama
 from .mobilenet import MobileNetV2
 from .resnet import ResNet, resnet18, resnet34, resnet50
 from .rnn import CharLSTM
 
-__all__ = ["GPT", "CharLSTM", "MobileNetV2", "ResNet", "SmallCNN", "resnet18", "resnet34", "resnet50"]
+__all__ = ["GPT", "CharLSTM", "Llama", "MobileNetV2", "ResNet", "SmallCNN", "resnet18", "resnet34", "resnet50"]

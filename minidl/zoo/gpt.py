@@ -5,12 +5,10 @@ The letters of the shapes: B sequences, T tokens in each, C channels, H heads of
 from math import sqrt
 
 from .. import nn
-from ..autograd import no_grad
 from ..nn import functional as F
-from ..ops import arange, concat
+from ..ops import arange
 from ..ops.attention import heads_apart, heads_joined, self_attention
-from .cache import KeyValueCache
-from .sampling import sample
+from .cache import KeyValueCache, generate
 
 
 class CausalSelfAttention(nn.Module):
@@ -91,20 +89,9 @@ class GPT(nn.Module):
         loss = None if targets is None else F.cross_entropy(logits.reshape(-1, logits.shape[-1]), targets.reshape(-1))
         return logits, loss
 
-    @no_grad()
     def generate(self, idx, max_new_tokens, temperature=1.0, top_k=None):
-        """idx (B, T) and max_new_tokens more, each drawn from softmax(logits / temperature), of the top_k likeliest alone
-        if given; temperature 0 takes the likeliest. The model is run as it is: model.eval() first.
-        """
-        caches = None
-        for _ in range(max_new_tokens):
-            if caches is None or caches[0].length == self.block_size:  # positions are absolute: a full window is read anew
-                seen, caches = idx[:, -self.block_size:], [KeyValueCache(self.block_size) for _ in self.blocks]
-            else:
-                seen = idx[:, -1:]
-            logits, _ = self(seen, caches=caches)
-            idx = concat([idx, sample(logits[:, -1], temperature, top_k)], 1)
-        return idx
+        """idx (B, T) and max_new_tokens more: see `cache.generate`."""
+        return generate(self, idx, max_new_tokens, [KeyValueCache(self.block_size) for _ in self.blocks], temperature, top_k)
 
     def count_parameters(self):
         """How many numbers are trained, a tied table counted once."""

@@ -75,9 +75,6 @@ TABLE = ml.ones(5, 3)
     (lambda: F.embedding(ml.tensor([0.0, 1.0]), TABLE), TypeError, "index is float32: integers expected"),
     (lambda: F.embedding(ml.tensor([0]), ml.ones(5)), ValueError, r"weight \(5,\): \(rows, n\) expected"),
     (lambda: F.embedding(ml.tensor([0]), TABLE, 5), ValueError, "padding_idx=5: a row, -5 <= padding_idx < 5"),
-    (lambda: F.embedding(ml.tensor([0]), TABLE, max_norm=1.0), ValueError, "max_norm=1.0"),
-    (lambda: nn.Embedding(5, 3, max_norm=1.0), ValueError, "Embedding: max_norm=1.0"),
-    (lambda: nn.Embedding(5, 3, sparse=True), ValueError, "sparse=True: False expected"),
     (lambda: nn.Embedding(5, 3, padding_idx=-6), ValueError, "padding_idx=-6"),
     (lambda: nn.Embedding(5, -3), ValueError, "embedding_dim=-3"),
     (lambda: embedding_backward(ml.ones(2, 3), ml.tensor([0]), 5), ValueError, r"g \(2, 3\)"),
@@ -89,3 +86,63 @@ TABLE = ml.ones(5, 3)
 def test_errors_say_what_was_given_and_what_is_expected(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+@pytest.mark.parametrize("options", [{"scale_grad_by_freq": True}, {"scale_grad_by_freq": True, "padding_idx": 1},
+                                     {"max_norm": 1.0}, {"max_norm": 1.5, "norm_type": 1.0}])
+def test_options_are_pytorchs(options):
+    torch = pytest.importorskip("torch", reason="compares with PyTorch, which is not installed")
+    ours, theirs = (package.Embedding(6, 4, **options) for package in (nn, torch.nn))
+    ours.load_state_dict(theirs.state_dict())
+    places = np.array([[1, 2, 2, 0], [5, 2, 1, 5]])
+    y, y2 = ours(ml.tensor(places)), theirs(torch.tensor(places))
+    g = random.standard_normal(y.shape).astype("f")
+    y.backward(ml.tensor(g))
+    y2.backward(torch.tensor(g))
+    for a, b in ((y, y2), (ours.weight, theirs.weight), (ours.weight.grad, theirs.weight.grad)):
+        np.testing.assert_allclose(a.detach().numpy(), b.detach().numpy(), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("mode", ["sum", "mean", "max"])
+@pytest.mark.parametrize("options", [{}, {"padding_idx": 2}, {"include_last_offset": True}, {"max_norm": 1.0},
+                                     {"weights": True}, {"matrix": True}, {"matrix": True, "padding_idx": 0},
+                                     {"matrix": True, "weights": True}])
+def test_embedding_bag_is_pytorchs(mode, options):
+    torch = pytest.importorskip("torch", reason="compares with PyTorch, which is not installed")
+    options = dict(options)
+    matrix, weighted = options.pop("matrix", False), options.pop("weights", False)
+    if weighted and mode != "sum":
+        with pytest.raises(ValueError, match="per_sample_weights"):
+            nn.EmbeddingBag(6, 4, mode=mode)(ml.tensor([[1]]), per_sample_weights=ml.tensor([[1.0]]))
+        return
+    ours, theirs = (package.EmbeddingBag(6, 4, mode=mode, **options) for package in (nn, torch.nn))
+    ours.load_state_dict(theirs.state_dict())
+    places = np.array([1, 2, 2, 0, 5, 4, 1, 5, 3, 2, 0, 0])
+    places = places.reshape(3, 4) if matrix else places
+    offsets = None if matrix else np.array([0, 3, 3, 7, 12] if "include_last_offset" in options else [0, 3, 3, 7])
+    factors = random.standard_normal(places.shape).astype("f") if weighted else None
+    (a, a2), (o, o2), (f, f2) = ((None, None) if v is None else (ml.tensor(v), torch.tensor(v))
+                                 for v in (places, offsets, factors))
+    if weighted:
+        f, f2 = f.requires_grad_(), f2.requires_grad_()
+    y, y2 = ours(a, o, f), theirs(a2, o2, f2)
+    g = random.standard_normal(y.shape).astype("f")
+    y.backward(ml.tensor(g))
+    y2.backward(torch.tensor(g))
+    more = [(f.grad, f2.grad)] if weighted else []
+    for x, x2 in ((y, y2), (ours.weight, theirs.weight), (ours.weight.grad, theirs.weight.grad), *more):
+        np.testing.assert_allclose(x.detach().numpy(), x2.detach().numpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_embedding_bag_alone():
+    layer = nn.EmbeddingBag.from_pretrained(ml.tensor([[1.0, 2], [3, 5], [-1, 0]]), mode="sum")
+    assert not layer.weight.requires_grad and repr(layer).startswith("EmbeddingBag(3, 2")
+    assert layer(ml.tensor([[0, 1], [2, 2]])).tolist() == [[4, 7], [-2, 0]]
+    assert layer(ml.tensor([0, 1, 2]), ml.tensor([0, 3, 3])).tolist() == [[3, 7], [0, 0], [0, 0]]
+    empty = F.embedding_bag(ml.tensor(np.zeros((2, 0), "i8")), layer.weight, mode="max")
+    assert empty.tolist() == [[0, 0], [0, 0]]
+    for call, message in [(lambda: layer(ml.tensor([0, 1])), "offsets, or"),
+                          (lambda: nn.EmbeddingBag(3, 2, mode="median"), "mode="),
+                          (lambda: layer(ml.tensor([0, 1]), ml.tensor([1, 2])), "rising from 0")]:
+        with pytest.raises(ValueError, match=message):
+            call()

@@ -5,8 +5,7 @@ import pytest
 import minidl as ml
 from minidl import optim
 from minidl.zoo import GPT
-from minidl.zoo.cache import KeyValueCache
-from minidl.zoo.sampling import sample
+from minidl.zoo.cache import KeyValueCache, sample
 
 SMALL = {"vocab_size": 11, "block_size": 8, "n_layer": 2, "n_head": 2, "n_embd": 8}
 
