@@ -48,56 +48,21 @@ def minidl_step(args, weights, batches):
 
 
 def torch_step(args, weights, batches):
-    """The same in PyTorch, whose model is written here as a user of it would."""
+    """The same in PyTorch."""
     import torch
-    from torch import nn
     from torch.nn import functional as F
+
+    from minidl.bench.torch_gpt import GPT
     torch.set_num_threads(args.threads)
 
-    class Attention(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.qkv, self.proj = nn.Linear(args.embd, 3 * args.embd), nn.Linear(args.embd, args.embd)
-
-        def forward(self, x):
-            b, t, c = x.shape
-            q, k, v = (part.view(b, t, args.heads, -1).transpose(1, 2) for part in self.qkv(x).split(c, dim=2))
-            y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
-            return self.proj(y.transpose(1, 2).contiguous().view(b, t, c))
-
-    class Block(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.ln_1, self.attn, self.ln_2 = nn.LayerNorm(args.embd), Attention(), nn.LayerNorm(args.embd)
-            self.mlp = nn.Sequential(nn.Linear(args.embd, 4 * args.embd), nn.GELU(), nn.Linear(4 * args.embd, args.embd))
-
-        def forward(self, x):
-            x = x + self.attn(self.ln_1(x))
-            return x + self.mlp(self.ln_2(x))
-
-    class Model(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.wte, self.wpe = nn.Embedding(args.vocab, args.embd), nn.Embedding(args.context, args.embd)
-            self.blocks = nn.ModuleList([Block() for _ in range(args.layers)])
-            self.ln_f, self.lm_head = nn.LayerNorm(args.embd), nn.Linear(args.embd, args.vocab, bias=False)
-            if args.tied:
-                self.lm_head.weight = self.wte.weight
-
-        def forward(self, idx, targets):
-            x = self.wte(idx) + self.wpe(torch.arange(idx.shape[1]))
-            for block in self.blocks:
-                x = block(x)
-            logits = self.lm_head(self.ln_f(x))
-            return F.cross_entropy(logits.view(-1, args.vocab), targets.view(-1))
-
-    model = Model()
+    model = GPT(args.vocab, args.context, args.layers, args.heads, args.embd, args.tied)
     model.load_state_dict({name: torch.from_numpy(w.copy()) for name, w in weights.items()})
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY, fused=True)
     data = [(torch.from_numpy(x), torch.from_numpy(y)) for x, y in batches]
 
     def step(i):
-        loss = model(*data[i % len(data)])
+        x, y = data[i % len(data)]
+        loss = F.cross_entropy(model(x).view(-1, args.vocab), y.view(-1))
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()

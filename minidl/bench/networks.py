@@ -1,7 +1,8 @@
 """Whole networks: a training step and a prediction, beside the same network in PyTorch and, for prediction, ONNX Runtime.
 
-PyTorch runs the very same source (see `minidl.bench.twin`) from the same weights. A peer's first loss, or its logits, must
-agree with ours before anything is timed; then all run in turns. A training step is forward, backward and optimizer.
+PyTorch runs the very same source (see `minidl.bench.twin`; GPT as it is usually written) from the same weights. A peer's
+first loss, or its logits, must agree with ours before anything is timed; then all run in turns. A training step is forward,
+backward and optimizer.
 """
 import io
 import warnings
@@ -55,6 +56,8 @@ NETWORKS = {
     "resnet18-32": Network("resnet", lambda zoo: zoo.resnet18(10, True), images(3, 32, 10), (32,), (1, 32)),
     "resnet18-224": Network("resnet", lambda zoo: zoo.resnet18(), images(3, 224, 1000), (4,), (1, 4)),
     "mobilenet-224": Network("mobilenet", lambda zoo: zoo.MobileNetV2(dropout=0.0), images(3, 224, 1000), (4,), (1, 4)),
+    "gpt-4x128": Network("gpt", lambda zoo: zoo.GPT(65, 64, 4, 4, 128), tokens(64, 65), (12,), (1, 12), "AdamW"),
+    "gpt-6x384": Network("gpt", lambda zoo: zoo.GPT(65, 256, 6, 6, 384), tokens(256, 65), (12,), (1,), "AdamW"),
     "lstm": Network("rnn", lambda zoo: zoo.CharLSTM(65), tokens(128, 65), (32,), (1, 32), "AdamW"),
 }
 
@@ -91,6 +94,7 @@ def ours(network: Network, state: dict, x, y, training: bool) -> Callable:
 
     def step():
         logits = model(x)
+        logits = logits[0] if isinstance(logits, tuple) else logits  # a GPT's loss beside them
         loss = F.cross_entropy(logits.reshape((-1, logits.shape[-1])), y.reshape((-1,)))
         optimizer.zero_grad()
         loss.backward()
@@ -99,13 +103,22 @@ def ours(network: Network, state: dict, x, y, training: bool) -> Callable:
     return step
 
 
+def in_torch(file: str) -> ModuleType:
+    """The zoo's file in PyTorch: its twin, and for GPT the usual way to write it."""
+    if file != "gpt":
+        return twin(file)
+    from minidl.bench import torch_gpt
+
+    return torch_gpt
+
+
 def pytorch(network: Network, state: dict, x, y, training: bool, channels_last=False, compiled=False) -> Callable | None:
     """The twin in PyTorch; None where another layout is asked for and there are no images."""
     import torch
 
     if channels_last and x.ndim != 4:
         return None
-    model = network.make(twin(network.file))
+    model = network.make(in_torch(network.file))
     model.load_state_dict({name: torch.from_numpy(value.numpy().copy()) for name, value in state.items()})
     x, y = torch.from_numpy(x), torch.from_numpy(y)
     if channels_last:
@@ -133,7 +146,7 @@ def onnxruntime(network: Network, state: dict, x, y, training: bool) -> Callable
     import onnxruntime
     import torch
 
-    model = network.make(twin(network.file))
+    model = network.make(in_torch(network.file))
     model.load_state_dict({name: torch.from_numpy(value.numpy().copy()) for name, value in state.items()})
     file = io.BytesIO()
     with warnings.catch_warnings():
