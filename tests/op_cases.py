@@ -96,11 +96,34 @@ for name in ("isnan", "isinf", "isfinite", "signbit"):
 for name in ("real", "imag", "conj"):
     same(name, real(3) + 1j * real(3), smooth=False)
 
+# ---- activations ----
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+F = m.nn.functional
+case("selu", F.selu, lambda x: 1.0507009873554805 * np.where(x > 0, x, 1.6732632423543772 * np.expm1(x)), distinct(9) + 0.1)
+case("celu", lambda x: F.celu(x, 0.7), lambda x: np.where(x > 0, x, 0.7 * np.expm1(x / 0.7)), distinct(9) + 0.1)
+case("logsigmoid", F.logsigmoid, lambda x: np.log(sigmoid(x)), real(9))
+case("mish", F.mish, lambda x: x * np.tanh(np.log1p(np.exp(x))), real(9))
+case("softsign", F.softsign, lambda x: x / (1 + np.abs(x)), distinct(9) + 0.1)
+case("tanhshrink", F.tanhshrink, lambda x: x - np.tanh(x), 1 + positive(9))
+case("glu", F.glu, lambda x: x[:, :2] * sigmoid(x[:, 2:]), real(3, 4))
+case("softmin", F.softmin, lambda x: np.exp(-x) / np.exp(-x).sum(-1, keepdims=True), real(3, 4))
+case("hardtanh", lambda x: F.hardtanh(x, -0.4, 0.9), lambda x: np.clip(x, -0.4, 0.9), distinct(12) + 0.1)
+case("hardsigmoid", F.hardsigmoid, lambda x: np.clip(x / 6 + 0.5, 0, 1), 2 * distinct(12) - 2.9)
+case("hardswish", F.hardswish, lambda x: x * np.clip(x / 6 + 0.5, 0, 1), 2 * distinct(12) - 2.9)
+case("hardshrink", F.hardshrink, lambda x: np.where(np.abs(x) > 0.5, x, 0), distinct(12) + 0.1)
+case("softshrink", F.softshrink, lambda x: np.sign(x) * np.maximum(np.abs(x) - 0.5, 0), distinct(12) + 0.1)
+case("threshold", lambda x: F.threshold(x, 0.25, -2), lambda x: np.where(x > 0.25, x, -2), distinct(12) + 0.1)
+case("prelu", F.prelu, lambda x, w: np.where(x > 0, x, x * w[:, None]), distinct(2, 3, 4) + 0.1, real(3))
+
 # ---- reductions ----
 for name in ("sum", "mean", "prod", "var", "std", "max", "min"):
     for kwargs in ({}, {"axis": 0}, {"axis": -1, "keepdims": True}, {"axis": (0, 2)}, {"axis": (-1, 0), "keepdims": True}):
         same(name, distinct(2, 3, 2) + 0.1, **kwargs)
     same(name, np.array(1.5), smooth=name != "std")
+case("sum_squares", lambda x: m.ops.reduce.sum_squares(x, axis=1), lambda x: (x * x).sum(1), real(3, 4))
 same("sum", real(0, 3), axis=0)
 same("prod", real(0, 3), axis=0)
 same("sum", real(0))

@@ -185,19 +185,21 @@ __attribute__((unused)) static int el_map(const md_array *given, int operands, c
         }                                                                                               \
     }
 
-/* The same of a formula on vectors of floats, x1 and x2, with up to two parameters k1 and k2. */
-#define EL_VECTOR_LOOP(name, operands, params, formula)                                                 \
-    INLINE vf name##_at(vf x1, __attribute__((unused)) vf x2, __attribute__((unused)) float k1,          \
-                        __attribute__((unused)) float k2) { return formula; }                           \
+/* The same of a formula on vectors of floats, x1 and x2, with up to three parameters k1, k2, k3. */
+#define EL_VECTOR_LOOP(name, operands, params, formula)                                                     \
+    INLINE vf name##_at(vf x1, __attribute__((unused)) vf x2, __attribute__((unused)) const float *k) {      \
+        __attribute__((unused)) const float k1 = k[0], k2 = k[1], k3 = k[2];                                 \
+        return formula;                                                                                     \
+    }                                                                                                       \
     static void name##_loop(void *y, const void *const *x, int64_t n, __attribute__((unused)) const double *p) { \
-        float *const to = y;                                                                            \
-        const float *const a = x[0], *const b = (operands) > 1 ? x[1] : a;                              \
-        const float k1 = (params) > 0 ? (float)p[0] : 0, k2 = (params) > 1 ? (float)p[1] : 0;           \
-        int64_t i = 0;                                                                                  \
-        for (; i + VL <= n; i += VL) vstore(to + i, name##_at(vload(a + i), vload(b + i), k1, k2));      \
-        if (i < n) {                                                                                    \
-            const int left = (int)(n - i);                                                              \
-            vstore_part(to + i, name##_at(vload_part(a + i, left, 0), vload_part(b + i, left, 0), k1, k2), left); \
-        }                                                                                               \
+        float *const to = y, k[3] = {0};                                                                    \
+        const float *const a = x[0], *const b = (operands) > 1 ? x[1] : a;                                  \
+        for (int i = 0; i < (params); i++) k[i] = (float)p[i];                                              \
+        int64_t i = 0;                                                                                      \
+        for (; i + VL <= n; i += VL) vstore(to + i, name##_at(vload(a + i), vload(b + i), k));              \
+        if (i < n) {                                                                                        \
+            const int left = (int)(n - i);                                                                  \
+            vstore_part(to + i, name##_at(vload_part(a + i, left, 0), vload_part(b + i, left, 0), k), left); \
+        }                                                                                                   \
     }
 #endif

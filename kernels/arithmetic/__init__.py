@@ -62,7 +62,8 @@ UNARY = {
     "trunc": "x without its fraction.", "exp": "e**x.", "log": "The natural logarithm; minus infinity at 0 and NaN below."}
 BINARY = {
     "add": "x1 + x2.", "subtract": "x1 - x2.", "multiply": "x1 * x2.", "divide": "x1 / x2.",
-    "maximum": "The larger of two, NaN where either is.", "minimum": "The smaller of two, NaN where either is."}
+    "maximum": "The larger of two, NaN where either is.", "minimum": "The smaller of two, NaN where either is.",
+    "prelu": "x1 where x1 >= 0, else x1 * x2."}
 COMPARISONS = {
     "equal": "x1 == x2.", "not_equal": "x1 != x2.", "less": "x1 < x2.", "less_equal": "x1 <= x2.", "greater": "x1 > x2.",
     "greater_equal": "x1 >= x2."}
@@ -97,6 +98,12 @@ def where(condition, x1, x2):
     if getattr(condition, "dtype", None) != BOOL:
         raise TypeError(f"where: condition is {getattr(condition, 'dtype', type(condition).__name__)}: bool expected")
     return operands("where", None, condition, x1, x2)
+
+
+@kernel
+def prelu_backward(g, x, weight):
+    """The derivative of `prelu` by x: g where x > 0, else g * weight."""
+    return operands("prelu_backward", None, g, x, weight)
 
 
 def describe(kernel, inputs):
@@ -159,6 +166,14 @@ def clip_cases():
     yield case("1e6", normal(1_000_000), -1, 1, bench=True)
 
 
+@prelu_backward.examples
+def prelu_backward_cases():
+    for dtype in ("float16", "float32", "float64"):
+        yield case(dtype, *(normal(9, 70, dtype=dtype, seed=i) for i in range(3)))
+    yield case("channels", channels_last(normal(3, 5, 20, 30)), channels_last(normal(3, 5, 20, 30, seed=1)), normal(5, 1, 1))
+    yield case("1e6", normal(1_000_000), normal(1_000_000, seed=1), normal(1), bench=True)
+
+
 @where.examples
 def where_cases():
     for dtype in ("float16", "float32", "float64"):
@@ -176,5 +191,5 @@ def where_cases():
     yield case("1e6", normal(1_000_000) > 0, normal(1_000_000), normal(1_000_000, seed=1), bench=True)
 
 
-__all__ = [*made, "clip", "where"]
+__all__ = [*made, "clip", "prelu_backward", "where"]
 globals().update(made)

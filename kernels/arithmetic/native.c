@@ -25,7 +25,8 @@
     ROW(multiply, x1 * x2)                                   \
     ROW(divide, x1 / x2)                                     \
     ROW(maximum, x1 > x2 ? x1 : x1 != x1 ? x1 : x2)          \
-    ROW(minimum, x1 < x2 ? x1 : x1 != x1 ? x1 : x2)
+    ROW(minimum, x1 < x2 ? x1 : x1 != x1 ? x1 : x2)          \
+    ROW(prelu, x1 < 0 ? x1 * x2 : x1)
 
 #define COMPARISON_TABLE(ROW) \
     ROW(equal, x1 == x2)      \
@@ -76,6 +77,10 @@ VECTOR_TABLE(VECTOR)
 EL_LOOP(clip_float, float, float, 3, CLIP)
 EL_LOOP(clip_double, double, double, 3, CLIP)
 KERNEL(clip, 3)
+
+EL_LOOP(prelu_backward_float, float, float, 3, x2 <= 0 ? x1 * x3 : x1)
+EL_LOOP(prelu_backward_double, double, double, 3, x2 <= 0 ? x1 * x3 : x1)
+KERNEL(prelu_backward, 3)
 
 /* The condition is an operand of one byte. */
 #define WHERE(name, T)                                                                                       \

@@ -24,3 +24,12 @@ add, subtract, multiply, divide, maximum, minimum = map(
 equal, not_equal, less, less_equal, greater, greater_equal = map(
     version, ("equal", "not_equal", "less", "less_equal", "greater", "greater_equal"))
 clip = version("clip")
+
+
+def prelu(y, x, weight, p):
+    weight = p.x2 if weight is None else weight
+    y[...] = np.where(p.x1 < 0 if x is None else x < 0, p.x1 * weight if x is None else x * weight, p.x1 if x is None else x)
+
+
+def prelu_backward(y, g, x, weight, p):
+    y[...] = np.where(x <= 0, g * (p.x3 if weight is None else weight), g)

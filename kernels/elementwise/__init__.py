@@ -16,6 +16,17 @@ class OneParam(NamedTuple):
     value: float
 
 
+class TwoParams(NamedTuple):
+    first: float
+    second: float
+
+
+class EluParams(NamedTuple):
+    alpha: float
+    scale: float
+    input_scale: float
+
+
 NO_PARAMS = ()
 
 
@@ -44,15 +55,15 @@ def leaky_relu_backward(g, y, slope=0.01):
 
 
 @kernel
-def elu(x, alpha=1.0):
-    """x where x >= 0, else alpha * (exp(x) - 1); alpha is at least 0 (Clevert et al., 2015)."""
-    return forward("elu", x, at_least_0("elu", alpha=alpha))
+def elu(x, alpha=1.0, scale=1.0, input_scale=1.0):
+    """scale * x where x >= 0, else scale * alpha * (exp(input_scale * x) - 1); alpha is at least 0 (Clevert et al., 2015)."""
+    return forward("elu", x, elu_params("elu", alpha, scale, input_scale))
 
 
 @kernel
-def elu_backward(g, y, alpha=1.0):
-    """g where y > 0, else g * (y + alpha): alpha * exp(x) = y + alpha."""
-    return backward("elu_backward", g, y=y, p=at_least_0("elu_backward", alpha=alpha))
+def elu_backward(g, y, alpha=1.0, scale=1.0, input_scale=1.0):
+    """scale * g where y > 0, else g * input_scale * (y + scale * alpha), the derivative in terms of y."""
+    return backward("elu_backward", g, y=y, p=elu_params("elu_backward", alpha, scale, input_scale))
 
 
 @kernel
@@ -127,6 +138,131 @@ def softplus_backward(g, x):
     return backward("softplus_backward", g, x=x)
 
 
+@kernel
+def log_sigmoid(x):
+    """log(sigmoid(x)) = min(x, 0) - log(1 + exp(-|x|)), without overflow."""
+    return forward("log_sigmoid", x)
+
+
+@kernel
+def log_sigmoid_backward(g, x):
+    """g * sigmoid(-x)."""
+    return backward("log_sigmoid_backward", g, x=x)
+
+
+@kernel
+def mish(x):
+    """x * tanh(softplus(x)) (Misra, 2019); 0 at minus infinity."""
+    return forward("mish", x)
+
+
+@kernel
+def mish_backward(g, x):
+    """g * (t + x * 4 e (e + 1) / (n + 2)**2) with e = exp(x), n = e (e + 2) and t = n / (n + 2) = tanh(softplus(x))."""
+    return backward("mish_backward", g, x=x)
+
+
+@kernel
+def softsign(x):
+    """x / (1 + |x|)."""
+    return forward("softsign", x)
+
+
+@kernel
+def softsign_backward(g, x):
+    """g / (1 + |x|)**2."""
+    return backward("softsign_backward", g, x=x)
+
+
+@kernel(tolerance=2e-5)
+def tanhshrink(x):
+    """x - tanh(x), as it stands: where x is small the difference has few digits, as in PyTorch."""
+    return forward("tanhshrink", x)
+
+
+@kernel
+def tanhshrink_backward(g, x):
+    """g * tanh(x)**2."""
+    return backward("tanhshrink_backward", g, x=x)
+
+
+@kernel
+def hardtanh(x, min_val=-1.0, max_val=1.0):
+    """x between min_val and max_val. NaN stays NaN."""
+    return forward("hardtanh", x, TwoParams(float(min_val), float(max_val)))
+
+
+@kernel
+def hardtanh_backward(g, y, min_val=-1.0, max_val=1.0):
+    """g where min_val < y < max_val, else 0."""
+    return backward("hardtanh_backward", g, y=y, p=TwoParams(float(min_val), float(max_val)))
+
+
+@kernel
+def hardsigmoid(x):
+    """x / 6 + 1 / 2 between 0 and 1."""
+    return forward("hardsigmoid", x)
+
+
+@kernel
+def hardsigmoid_backward(g, x):
+    """g / 6 where -3 < x < 3, else 0."""
+    return backward("hardsigmoid_backward", g, x=x)
+
+
+@kernel
+def hardswish(x):
+    """x * hardsigmoid(x) (Howard et al., 2019)."""
+    return forward("hardswish", x)
+
+
+@kernel
+def hardswish_backward(g, x):
+    """g * (2 x + 3) / 6 where -3 < x < 3, 0 below and g above."""
+    return backward("hardswish_backward", g, x=x)
+
+
+@kernel
+def hardshrink(x, lambd=0.5):
+    """x where |x| > lambd, else 0."""
+    return forward("hardshrink", x, at_least_0("hardshrink", lambd=lambd))
+
+
+@kernel
+def hardshrink_backward(g, y):
+    """g where y is not 0, else 0."""
+    return backward("hardshrink_backward", g, y=y)
+
+
+@kernel
+def softshrink(x, lambd=0.5):
+    """x brought nearer to 0 by lambd, 0 where |x| <= lambd."""
+    return forward("softshrink", x, at_least_0("softshrink", lambd=lambd))
+
+
+@kernel
+def softshrink_backward(g, y):
+    """g where y is not 0, else 0."""
+    return backward("softshrink_backward", g, y=y)
+
+
+@kernel
+def threshold(x, threshold, value):
+    """x where x > threshold, else value. NaN stays NaN."""
+    return forward("threshold", x, TwoParams(float(threshold), float(value)))
+
+
+@kernel
+def threshold_backward(g, x, threshold):
+    """g where x > threshold, else 0."""
+    return backward("threshold_backward", g, x=x, p=OneParam(float(threshold)))
+
+
+def elu_params(name, alpha, scale, input_scale):
+    at_least_0(name, alpha=alpha)
+    return EluParams(float(alpha), float(scale), float(input_scale))
+
+
 def forward(name, x, p=NO_PARAMS):
     floating(name, "x", x)
     return [like(x)], (x,), p
@@ -164,17 +300,23 @@ def like(x):
 # Operations per element, an exp, log or division counted as one.
 COST = {relu: 1, relu_backward: 1, leaky_relu: 2, leaky_relu_backward: 2, elu: 4, elu_backward: 3, sigmoid: 3,
         sigmoid_backward: 3, tanh: 5, tanh_backward: 4, silu: 4, silu_backward: 7, gelu: 5, gelu_backward: 9, gelu_tanh: 8,
-        gelu_tanh_backward: 15, softplus: 5, softplus_backward: 4}
+        gelu_tanh_backward: 15, softplus: 5, softplus_backward: 4, log_sigmoid: 5, log_sigmoid_backward: 4, mish: 7,
+        mish_backward: 12, softsign: 3, softsign_backward: 4, tanhshrink: 6, tanhshrink_backward: 7, hardtanh: 2,
+        hardtanh_backward: 2, hardsigmoid: 4, hardsigmoid_backward: 3, hardswish: 5, hardswish_backward: 5, hardshrink: 2,
+        hardshrink_backward: 1, softshrink: 3, softshrink_backward: 1, threshold: 1, threshold_backward: 1}
 
 
 __all__ = [each.name for each in COST]
-OPTIONS = {"leaky_relu": {"slope": 0.2}, "elu": {"alpha": 0.7}}
+OPTIONS = {"leaky_relu": {"slope": 0.2}, "elu": {"alpha": 0.7, "scale": 1.25, "input_scale": 0.5},
+           "hardshrink": {"lambd": 0.4}, "softshrink": {"lambd": 0.4}, "hardtanh": {"min_val": -0.5, "max_val": 2},
+           "threshold": {"threshold": 0.3, "value": -2}}
+BACKWARD_OPTIONS = OPTIONS | {"hardshrink": {}, "softshrink": {}, "threshold": {"threshold": 0.3}}
 
 
 def describe(kernel, operations):
     """Gives a kernel its cost and its cases."""
     operands = 2 if kernel.name.endswith("_backward") else 1
-    options = OPTIONS.get(kernel.name.removesuffix("_backward"), {})
+    options = (BACKWARD_OPTIONS if operands == 2 else OPTIONS).get(kernel.name.removesuffix("_backward"), {})
 
     @kernel.cost
     def flops(outs, ins, p):

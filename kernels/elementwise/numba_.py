@@ -44,13 +44,13 @@ def leaky_relu_backward(g, y, slope):
 
 
 @version
-def elu(x, alpha):
-    return alpha * math.expm1(x) if x < 0 else x
+def elu(x, alpha, scale, input_scale):
+    return scale * (alpha * math.expm1(x * input_scale) if x < 0 else x)
 
 
 @version
-def elu_backward(g, y, alpha):
-    return g * (y + alpha) if y <= 0 else g
+def elu_backward(g, y, alpha, scale, input_scale):
+    return g * (input_scale * (y + alpha * scale) if y <= 0 else scale)
 
 
 @version
@@ -115,6 +115,110 @@ def softplus(x):
 @version
 def softplus_backward(g, x):
     return g * logistic(x)
+
+
+@version
+def log_sigmoid(x):
+    return (x if x < 0 else 0) - math.log1p(math.exp(-abs(x))) if x == x else x
+
+
+@version
+def log_sigmoid_backward(g, x):
+    return g * logistic(-x)
+
+
+@version
+def mish(x):
+    e = math.exp(40 if x > 40 else x)
+    n = e * (e + 2)
+    return (clip(x, 1e3) if x < 0 else x) * (n / (n + 2))
+
+
+@version
+def mish_backward(g, x):
+    e = math.exp(40 if x > 40 else x)
+    n = e * (e + 2)
+    return g * (n / (n + 2) + clip(x, 1e3) * 4 * e * (e + 1) / ((n + 2) * (n + 2)))
+
+
+@version
+def softsign(x):
+    return clip(x, 1e30) / (1 + abs(clip(x, 1e30)))
+
+
+@version
+def softsign_backward(g, x):
+    return g / (1 + abs(x)) / (1 + abs(x))
+
+
+@version
+def tanhshrink(x):
+    return x - math.tanh(x)
+
+
+@version
+def tanhshrink_backward(g, x):
+    return g * math.tanh(x) ** 2
+
+
+@version
+def hardtanh(x, min_val, max_val):
+    return min_val if x < min_val else max_val if x > max_val else x
+
+
+@version
+def hardtanh_backward(g, y, min_val, max_val):
+    return 0 if y <= min_val or y >= max_val else g
+
+
+@version
+def hardsigmoid(x):
+    return clip(x / 6, 0.5) + 0.5
+
+
+@version
+def hardsigmoid_backward(g, x):
+    return 0 if x <= -3 or x >= 3 else g / 6
+
+
+@version
+def hardswish(x):
+    return x * (clip(x, 3) + 3) / 6
+
+
+@version
+def hardswish_backward(g, x):
+    return g * (0 if x <= -3 else 1 if x >= 3 else (2 * x + 3) / 6)
+
+
+@version
+def hardshrink(x, lambd):
+    return 0 if abs(x) <= lambd else x
+
+
+@version
+def hardshrink_backward(g, y):
+    return 0 if y == 0 else g
+
+
+@version
+def softshrink(x, lambd):
+    return 0 if abs(x) <= lambd else x - lambd if x > 0 else x + lambd
+
+
+@version
+def softshrink_backward(g, y):
+    return 0 if y == 0 else g
+
+
+@version
+def threshold(x, threshold, value):
+    return value if x <= threshold else x
+
+
+@version
+def threshold_backward(g, x, threshold):
+    return 0 if x <= threshold else g
 
 
 @njit

@@ -32,13 +32,13 @@ def leaky_relu_backward(g, y, slope):
 
 
 @version
-def elu(x, alpha):
-    return np.where(x < 0, alpha * np.expm1(x), x)
+def elu(x, alpha, scale, input_scale):
+    return scale * np.where(x < 0, alpha * np.expm1(np.minimum(x, 0) * input_scale), x)
 
 
 @version
-def elu_backward(g, y, alpha):
-    return np.where(y <= 0, g * (y + alpha), g)
+def elu_backward(g, y, alpha, scale, input_scale):
+    return g * np.where(y <= 0, input_scale * (y + alpha * scale), scale)
 
 
 @version
@@ -105,6 +105,109 @@ def softplus(x):
 @version
 def softplus_backward(g, x):
     return g * logistic(x)
+
+
+@version
+def log_sigmoid(x):
+    return np.minimum(x, 0) - np.log1p(np.exp(-np.abs(x)))
+
+
+@version
+def log_sigmoid_backward(g, x):
+    return g * logistic(-x)
+
+
+@version
+def mish(x):
+    return np.maximum(x, -1e3) * np.tanh(np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x))))
+
+
+@version
+def mish_backward(g, x):
+    e = np.exp(np.minimum(x, 100))
+    n = e * (e + 2)
+    return g * (n / (n + 2) + np.clip(x, -1e3, 1e3) * 4 * e * (e + 1) / (n + 2) ** 2)
+
+
+@version
+def softsign(x):
+    x = np.clip(x, -1e40, 1e40)
+    return x / (1 + np.abs(x))
+
+
+@version
+def softsign_backward(g, x):
+    return g / (1 + np.abs(x)) ** 2
+
+
+@version
+def tanhshrink(x):
+    return x - np.tanh(x)
+
+
+@version
+def tanhshrink_backward(g, x):
+    return g * np.tanh(x) ** 2
+
+
+@version
+def hardtanh(x, min_val, max_val):
+    return np.clip(x, min_val, max_val)
+
+
+@version
+def hardtanh_backward(g, y, min_val, max_val):
+    return np.where((y <= min_val) | (y >= max_val), 0.0, g)
+
+
+@version
+def hardsigmoid(x):
+    return np.clip(x / 6 + 0.5, 0, 1)
+
+
+@version
+def hardsigmoid_backward(g, x):
+    return np.where((x <= -3) | (x >= 3), 0.0, g / 6)
+
+
+@version
+def hardswish(x):
+    return x * np.clip(x + 3, 0, 6) / 6
+
+
+@version
+def hardswish_backward(g, x):
+    return g * np.where(x <= -3, 0.0, np.where(x >= 3, 1.0, (2 * x + 3) / 6))
+
+
+@version
+def hardshrink(x, lambd):
+    return np.where(np.abs(x) <= lambd, 0.0, x)
+
+
+@version
+def hardshrink_backward(g, y):
+    return np.where(y == 0, 0.0, g)
+
+
+@version
+def softshrink(x, lambd):
+    return np.where(np.abs(x) <= lambd, 0.0, x - np.sign(x) * lambd)
+
+
+@version
+def softshrink_backward(g, y):
+    return np.where(y == 0, 0.0, g)
+
+
+@version
+def threshold(x, threshold, value):
+    return np.where(x <= threshold, value, x)
+
+
+@version
+def threshold_backward(g, x, threshold):
+    return np.where(x <= threshold, 0.0, g)
 
 
 def gelu_tanh_inner(x):

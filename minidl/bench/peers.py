@@ -339,7 +339,7 @@ def register_arithmetic(kernel):
         return lambda: getattr(torch, NAMES.get(kernel, kernel))(*args)
 
 
-for name in arithmetic.__all__:
+for name in set(arithmetic.__all__) - {"prelu", "prelu_backward"}:
     register_arithmetic(name)
 
 # reduction -> PyTorch's, of x, its axes and the keywords
@@ -370,8 +370,8 @@ ELEMENTWISE = {
     "relu": (lambda torch, x: torch.relu(x), lambda aten, g, y: aten.threshold_backward(g, y, 0)),
     "leaky_relu": (lambda torch, x, slope: torch.nn.functional.leaky_relu(x, slope),
                    lambda aten, g, y, slope: aten.leaky_relu_backward(g, y, slope, True)),
-    "elu": (lambda torch, x, alpha: torch.nn.functional.elu(x, alpha),
-            lambda aten, g, y, alpha: aten.elu_backward(g, alpha, 1, 1, True, y)),
+    "elu": (lambda torch, x, alpha, scale, input_scale: torch.ops.aten.elu(x, alpha, scale, input_scale),
+            lambda aten, g, y, alpha, scale, input_scale: aten.elu_backward(g, alpha, scale, input_scale, True, y)),
     "sigmoid": (lambda torch, x: torch.sigmoid(x), lambda aten, g, y: aten.sigmoid_backward(g, y)),
     "tanh": (lambda torch, x: torch.tanh(x), lambda aten, g, y: aten.tanh_backward(g, y)),
     "silu": (lambda torch, x: torch.nn.functional.silu(x), lambda aten, g, x: aten.silu_backward(g, x)),
@@ -380,6 +380,18 @@ ELEMENTWISE = {
                   lambda aten, g, x: aten.gelu_backward(g, x, approximate="tanh")),
     "softplus": (lambda torch, x: torch.nn.functional.softplus(x),
                  lambda aten, g, x: aten.softplus_backward(g, x, 1, 20)),
+    "log_sigmoid": (lambda torch, x: torch.nn.functional.logsigmoid(x),
+                    lambda aten, g, x: aten.log_sigmoid_backward(g, x, aten.log_sigmoid_forward(x)[1])),
+    "mish": (lambda torch, x: torch.nn.functional.mish(x), lambda aten, g, x: aten.mish_backward(g, x)),
+    "softsign": (lambda torch, x: torch.nn.functional.softsign(x), None),
+    "tanhshrink": (lambda torch, x: torch.nn.functional.tanhshrink(x), None),
+    "hardtanh": (lambda torch, x, min_val, max_val: torch.nn.functional.hardtanh(x, min_val, max_val), None),
+    "hardsigmoid": (lambda torch, x: torch.nn.functional.hardsigmoid(x), lambda aten, g, x: aten.hardsigmoid_backward(g, x)),
+    "hardswish": (lambda torch, x: torch.nn.functional.hardswish(x), lambda aten, g, x: aten.hardswish_backward(g, x)),
+    "hardshrink": (lambda torch, x, lambd: torch.nn.functional.hardshrink(x, lambd), None),
+    "softshrink": (lambda torch, x, lambd: torch.nn.functional.softshrink(x, lambd), None),
+    "threshold": (lambda torch, x, threshold, value: torch.nn.functional.threshold(x, threshold, value),
+                  lambda aten, g, x, threshold: aten.threshold_backward(g, x, threshold)),
 }
 
 
@@ -387,6 +399,9 @@ def register_elementwise(kernel, forward, backward):
     @torch_peer(kernel)
     def prepare(torch, x, **options):
         return lambda: forward(torch, x, **options)
+
+    if backward is None:
+        return
 
     @torch_peer(f"{kernel}_backward")
     def prepare_backward(torch, g, kept, **options):

@@ -1,7 +1,9 @@
 """Activation layers. All keep the shape. `inplace` is accepted for PyTorch's sake: results have memory of their own."""
 from .. import ops
 from . import functional as F
+from . import init
 from .module import Module
+from .parameter import Parameter
 
 
 class ReLU(Module):
@@ -155,6 +157,185 @@ class LogSoftmax(Module):
 
     def forward(self, x):
         return ops.log_softmax(x, self.dim)
+
+    def extra_repr(self):
+        return f"dim={self.dim}"
+
+
+class Softmin(Softmax):
+    """softmax of -x along an axis, dim."""
+
+    def forward(self, x):
+        return ops.softmin(x, self.dim)
+
+
+class Softmax2d(Module):
+    """softmax over the channels of images (N, C, H, W) or (C, H, W). Raises ValueError for another number of axes."""
+
+    def forward(self, x):
+        if x.ndim not in (3, 4):
+            raise ValueError(f"Softmax2d: input {x.shape}: 3 or 4 axes expected")
+        return ops.softmax(x, -3)
+
+
+class _InPlace(Module):
+    """A function of x alone, whose module knows `inplace`."""
+
+    def __init__(self, inplace=False):
+        super().__init__()
+        self.inplace = inplace
+
+    def extra_repr(self):
+        return "inplace=True" if self.inplace else ""
+
+
+class SELU(_InPlace):
+    """elu with the alpha and scale that keep mean 0 and variance 1."""
+
+    def forward(self, x):
+        return ops.selu(x)
+
+
+class Mish(_InPlace):
+    """x tanh(softplus(x))."""
+
+    def forward(self, x):
+        return ops.mish(x)
+
+
+class Hardsigmoid(_InPlace):
+    """x / 6 + 1 / 2 between 0 and 1."""
+
+    def forward(self, x):
+        return ops.hardsigmoid(x)
+
+
+class Hardswish(_InPlace):
+    """x hardsigmoid(x)."""
+
+    def forward(self, x):
+        return ops.hardswish(x)
+
+
+class CELU(Module):
+    """max(0, x) + min(0, alpha (exp(x / alpha) - 1))."""
+
+    def __init__(self, alpha=1.0, inplace=False):
+        super().__init__()
+        self.alpha, self.inplace = alpha, inplace
+
+    def forward(self, x):
+        return ops.celu(x, self.alpha)
+
+    def extra_repr(self):
+        return f"alpha={self.alpha}" + (", inplace=True" if self.inplace else "")
+
+
+class LogSigmoid(Module):
+    """log(sigmoid(x))."""
+
+    def forward(self, x):
+        return ops.logsigmoid(x)
+
+
+class Softsign(Module):
+    """x / (1 + |x|)."""
+
+    def forward(self, x):
+        return ops.softsign(x)
+
+
+class Tanhshrink(Module):
+    """x - tanh(x)."""
+
+    def forward(self, x):
+        return ops.tanhshrink(x)
+
+
+class Hardshrink(Module):
+    """x where |x| > lambd, else 0."""
+
+    def __init__(self, lambd=0.5):
+        super().__init__()
+        self.lambd = lambd
+
+    def forward(self, x):
+        return ops.hardshrink(x, self.lambd)
+
+    def extra_repr(self):
+        return f"{self.lambd}"
+
+
+class Softshrink(Module):
+    """x brought nearer to 0 by lambd, and 0 where |x| <= lambd."""
+
+    def __init__(self, lambd=0.5):
+        super().__init__()
+        self.lambd = lambd
+
+    def forward(self, x):
+        return ops.softshrink(x, self.lambd)
+
+    def extra_repr(self):
+        return f"{self.lambd}"
+
+
+class Threshold(Module):
+    """x where it is above the threshold, else value."""
+
+    def __init__(self, threshold, value, inplace=False):
+        super().__init__()
+        self.threshold, self.value, self.inplace = threshold, value, inplace
+
+    def forward(self, x):
+        return ops.threshold(x, self.threshold, self.value)
+
+    def extra_repr(self):
+        return f"threshold={self.threshold}, value={self.value}" + (", inplace=True" if self.inplace else "")
+
+
+class PReLU(Module):
+    """x where x >= 0, else weight x, with one weight, or one for each channel, axis 1, that is learned."""
+
+    def __init__(self, num_parameters=1, init=0.25, device=None, dtype=None):
+        super().__init__()
+        self.num_parameters, self.init = num_parameters, init
+        self.weight = Parameter(ops.full(num_parameters, init, dtype=dtype or "float32", device=device))
+
+    def reset_parameters(self):
+        """Every weight `init`."""
+        init.constant_(self.weight, self.init)
+
+    def forward(self, x):
+        return ops.prelu(x, self.weight)
+
+    def extra_repr(self):
+        return f"num_parameters={self.num_parameters}"
+
+
+class RReLU(Module):
+    """x where x >= 0, else a x, with a drawn from [lower, upper) for each element in training, their mean in evaluation."""
+
+    def __init__(self, lower=1 / 8, upper=1 / 3, inplace=False):
+        super().__init__()
+        self.lower, self.upper, self.inplace = lower, upper, inplace
+
+    def forward(self, x):
+        return ops.rrelu(x, self.lower, self.upper, self.training)
+
+    def extra_repr(self):
+        return f"lower={self.lower}, upper={self.upper}" + (", inplace=True" if self.inplace else "")
+
+
+class GLU(Module):
+    """a sigmoid(b) for the halves a and b of x along an axis, dim."""
+
+    def __init__(self, dim=-1):
+        super().__init__()
+        self.dim = dim
+
+    def forward(self, x):
+        return ops.glu(x, self.dim)
 
     def extra_repr(self):
         return f"dim={self.dim}"

@@ -15,6 +15,7 @@ from ..ops import (
     avg_pool3d,
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
+    celu,
     conv1d,
     conv3d,
     conv_transpose1d,
@@ -22,10 +23,13 @@ from ..ops import (
     conv_transpose3d,
     cross_entropy,
     gelu,
+    glu,
+    hardshrink,
     huber_loss,
     l1_loss,
     linear,
     log_softmax,
+    logsigmoid,
     lp_pool1d,
     lp_pool2d,
     lp_pool3d,
@@ -37,10 +41,18 @@ from ..ops import (
     max_unpool3d,
     mse_loss,
     nll_loss,
+    prelu,
+    rrelu,
+    selu,
     sigmoid,
     smooth_l1_loss,
     softmax,
+    softmin,
+    softshrink,
+    softsign,
     tanh,
+    tanhshrink,
+    threshold,
     where,
 )
 from ..ops.attention import scaled_dot_product_attention
@@ -79,6 +91,21 @@ def elu(input, alpha=1.0, inplace=False):
 def silu(input, inplace=False):
     """input sigmoid(input)."""
     return ops.silu(input)
+
+
+def mish(input, inplace=False):
+    """input tanh(softplus(input))."""
+    return ops.mish(input)
+
+
+def hardsigmoid(input, inplace=False):
+    """input / 6 + 1 / 2 between 0 and 1."""
+    return ops.hardsigmoid(input)
+
+
+def hardswish(input, inplace=False):
+    """input hardsigmoid(input)."""
+    return ops.hardswish(input)
 
 
 def softplus(input, beta=1.0, threshold=20.0):
@@ -177,14 +204,15 @@ def batch_norm(input, running_mean, running_var, weight=None, bias=None, trainin
 
 
 __all__ = [
-    "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d", "adaptive_max_pool1d",
-    "adaptive_max_pool2d", "adaptive_max_pool3d", "alpha_dropout", "avg_pool1d", "avg_pool2d", "avg_pool3d",
-    "batch_norm", "binary_cross_entropy", "binary_cross_entropy_with_logits", "conv1d", "conv2d", "conv3d",
-    "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "cross_entropy", "dropout", "dropout1d",
-    "dropout2d", "dropout3d", "elu", "embedding", "embedding_bag", "feature_alpha_dropout", "gelu",
-    "group_norm", "hardtanh", "huber_loss", "instance_norm", "l1_loss", "layer_norm", "leaky_relu", "linear",
-    "log_softmax", "lp_pool1d", "lp_pool2d", "lp_pool3d", "max_pool1d", "max_pool2d", "max_pool3d",
-    "max_unpool1d", "max_unpool2d", "max_unpool3d", "mse_loss", "nll_loss", "one_hot", "relu", "relu6",
-    "rms_norm", "scaled_dot_product_attention", "sigmoid", "silu", "smooth_l1_loss", "softmax", "softplus",
-    "tanh",
+    "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d", "adaptive_max_pool1d", "adaptive_max_pool2d",
+    "adaptive_max_pool3d", "alpha_dropout", "avg_pool1d", "avg_pool2d", "avg_pool3d", "batch_norm",
+    "binary_cross_entropy", "binary_cross_entropy_with_logits", "celu", "conv1d", "conv2d", "conv3d",
+    "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "cross_entropy", "dropout", "dropout1d", "dropout2d",
+    "dropout3d", "elu", "embedding", "embedding_bag", "feature_alpha_dropout", "gelu", "glu", "group_norm",
+    "hardshrink", "hardsigmoid", "hardswish", "hardtanh", "huber_loss", "instance_norm", "l1_loss", "layer_norm",
+    "leaky_relu", "linear", "log_softmax", "logsigmoid", "lp_pool1d", "lp_pool2d", "lp_pool3d", "max_pool1d",
+    "max_pool2d", "max_pool3d", "max_unpool1d", "max_unpool2d", "max_unpool3d", "mish", "mse_loss", "nll_loss",
+    "one_hot", "prelu", "relu", "relu6", "rms_norm", "rrelu", "scaled_dot_product_attention", "selu", "sigmoid",
+    "silu", "smooth_l1_loss", "softmax", "softmin", "softplus", "softshrink", "softsign", "tanh", "tanhshrink",
+    "threshold",
 ]

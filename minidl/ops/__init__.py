@@ -1,6 +1,24 @@
 """Every differentiable operation: forward, derivative, a line of maths, in one place each."""
 from . import methods
-from .activation import elu, gelu, hardtanh, leaky_relu, log_softmax, relu, relu6, sigmoid, silu, softmax, softplus
+from .activation import (
+    celu,
+    elu,
+    gelu,
+    glu,
+    leaky_relu,
+    log_softmax,
+    logsigmoid,
+    mish,
+    relu,
+    selu,
+    sigmoid,
+    silu,
+    softmax,
+    softmin,
+    softplus,
+    softsign,
+    tanhshrink,
+)
 from .arithmetic import (
     abs,
     add,
@@ -47,6 +65,7 @@ from .creation import (
 from .dropout import alpha_dropout, dropout
 from .einsum import einsum
 from .elementwise import astype, conj, exp, exp2, expm1, imag, log, log1p, log2, log10, logaddexp, real, tanh
+from .hard_activation import hardshrink, hardsigmoid, hardswish, hardtanh, prelu, relu6, rrelu, softshrink, threshold
 from .index import diagonal, gather, masked_fill, nonzero, take, take_along_axis, tril, triu, where
 from .linear import bmm, dot, linear, matmul, matrix_transpose, mm, outer, tensordot, vecdot
 from .logic import (

@@ -2,13 +2,12 @@
 
 There `dy` is the gradient of the activation's result; `out`, the result itself, or x is what was kept to know the slope.
 """
-import numpy as np
-
 from .. import kernels
 from ..autograd import op
-from ..kernels import large
+from .aliases import aliased
+from .arithmetic import abs, sign
 from .elementwise import exp, tanh
-from .index import where
+from .index import getitem, where
 
 SQRT_2_OVER_PI = 0.7978845608028654
 SQRT_2PI = 2.5066282746310002
@@ -62,28 +61,42 @@ def leaky_relu_backward_vjp(g, out, negative_slope):
 
 
 @op
-def elu(x, alpha=1.0):
-    """x where x >= 0, else alpha (exp(x) - 1) (Clevert et al., 2015). d/dx = 1 or alpha exp(x). Shape: any, kept.
+def elu(x, alpha=1.0, scale=1.0, input_scale=1.0):
+    """scale x where x >= 0, else scale alpha (exp(input_scale x) - 1) (Clevert et al., 2015). Shape: any, kept.
 
-    Raises ValueError for an alpha below 0.
+    d/dx = scale, or input_scale (y + scale alpha). Raises ValueError for an alpha below 0.
     """
-    return kernels.elu(x, alpha)
+    return kernels.elu(x, alpha, scale, input_scale)
 
 
 @elu.vjp
-def elu_vjp(g, y, alpha):
-    return elu_backward(g, y, alpha)
+def elu_vjp(g, y, alpha, scale, input_scale):
+    return elu_backward(g, y, alpha, scale, input_scale)
 
 
 @op
-def elu_backward(dy, out, alpha=1.0):
-    """dy where out > 0, else dy (out + alpha). d/d(dy): the same of g, d/d(out) = 0 or dy. Shapes: alike."""
-    return kernels.elu_backward(dy, out, alpha)
+def elu_backward(dy, out, alpha=1.0, scale=1.0, input_scale=1.0):
+    """scale dy where out > 0, else dy input_scale (out + scale alpha). Shapes: alike.
+
+    d/d(dy): the same of g, d/d(out) = 0 or dy input_scale.
+    """
+    return kernels.elu_backward(dy, out, alpha, scale, input_scale)
 
 
 @elu_backward.vjp
-def elu_backward_vjp(g, dy, out, alpha, need):
-    return elu_backward(g, out, alpha) if need[0] else None, where(out > 0, 0.0, g * dy) if need[1] else None
+def elu_backward_vjp(g, dy, out, alpha, scale, input_scale, need):
+    return (elu_backward(g, out, alpha, scale, input_scale) if need[0] else None,
+            where(out > 0, 0.0, g * dy * input_scale) if need[1] else None)
+
+
+def selu(input, inplace=False):
+    """elu with the alpha and scale that keep mean 0 and variance 1 (Klambauer et al., 2017). Shape: any, kept."""
+    return elu(input, 1.6732632423543772, 1.0507009873554805)
+
+
+def celu(input, alpha=1.0, inplace=False):
+    """max(0, x) + min(0, alpha (exp(x / alpha) - 1)) (Barron, 2017). Shape: any, kept."""
+    return elu(input, alpha, 1.0, 1 / alpha)
 
 
 @op
@@ -221,19 +234,107 @@ def softplus_backward_vjp(g, dy, x, need):
 
 
 @op
-def hardtanh(x, min_val=-1.0, max_val=1.0):
-    """x between min_val and max_val, elementwise. d/dx = 1 strictly inside, else 0. Shape: any, kept."""
-    return kernels.clip(x, min_val, max_val) if large(x) else np.clip(x, min_val, max_val)
+def logsigmoid(x):
+    """log(sigmoid(x)), elementwise, without overflow. d/dx = sigmoid(-x). Shape: any, kept."""
+    return kernels.log_sigmoid(x)
 
 
-@hardtanh.vjp
-def hardtanh_vjp(g, y, min_val, max_val):
-    return where((y > min_val) & (y < max_val), g, 0.0)
+@logsigmoid.vjp
+def logsigmoid_vjp(g, x):
+    return log_sigmoid_backward(g, x)
 
 
-def relu6(input):
-    """input between 0 and 6 (Krizhevsky, 2010). d/dx = 1 strictly inside, else 0. Shape: any, kept."""
-    return hardtanh(input, 0.0, 6.0)
+@op
+def log_sigmoid_backward(dy, x):
+    """dy sigmoid(-x). d/d(dy): the same of g, d/dx = -dy s (1 - s), s = sigmoid(x). Shapes: alike."""
+    return kernels.log_sigmoid_backward(dy, x)
+
+
+@log_sigmoid_backward.vjp
+def log_sigmoid_backward_vjp(g, dy, x, need):
+    return log_sigmoid_backward(g, x) if need[0] else None, sigmoid_backward(-g * dy, sigmoid(x)) if need[1] else None
+
+
+@op
+def mish(x):
+    """x t, t = tanh(softplus(x)), elementwise (Misra, 2019). d/dx = t + x (1 - t**2) sigmoid(x). Shape: any, kept."""
+    return kernels.mish(x)
+
+
+@mish.vjp
+def mish_vjp(g, x):
+    return mish_backward(g, x)
+
+
+@op
+def mish_backward(dy, x):
+    """dy mish'(x). d/d(dy): the same of g, d/dx = dy (1 - t**2) s (2 + x (1 - s - 2 t s)), s = sigmoid(x). Shapes: alike."""
+    return kernels.mish_backward(dy, x)
+
+
+@mish_backward.vjp
+def mish_backward_vjp(g, dy, x, need):
+    dx = None
+    if need[1]:
+        s, t = sigmoid(x), tanh(softplus(x))
+        dx = g * dy * ((1 - t) * (1 + t) * s * (2 + x * (1 - s - 2 * t * s)))
+    return mish_backward(g, x) if need[0] else None, dx
+
+
+@op
+def softsign(x):
+    """x / (1 + |x|), elementwise. d/dx = 1 / (1 + |x|)**2. Shape: any, kept."""
+    return kernels.softsign(x)
+
+
+@softsign.vjp
+def softsign_vjp(g, x):
+    return softsign_backward(g, x)
+
+
+@op
+def softsign_backward(dy, x):
+    """dy / (1 + |x|)**2. d/d(dy): the same of g, d/dx = -2 dy sign(x) / (1 + |x|)**3. Shapes: alike."""
+    return kernels.softsign_backward(dy, x)
+
+
+@softsign_backward.vjp
+def softsign_backward_vjp(g, dy, x, need):
+    return (softsign_backward(g, x) if need[0] else None,
+            g * dy * (-2 * sign(x) / (1 + abs(x)) ** 3) if need[1] else None)
+
+
+@op
+def tanhshrink(x):
+    """x - tanh(x), elementwise. d/dx = tanh(x)**2. Shape: any, kept."""
+    return kernels.tanhshrink(x)
+
+
+@tanhshrink.vjp
+def tanhshrink_vjp(g, x):
+    return tanhshrink_backward(g, x)
+
+
+@op
+def tanhshrink_backward(dy, x):
+    """dy tanh(x)**2. d/d(dy): the same of g, d/dx = 2 dy t (1 - t**2), t = tanh(x). Shapes: alike."""
+    return kernels.tanhshrink_backward(dy, x)
+
+
+@tanhshrink_backward.vjp
+def tanhshrink_backward_vjp(g, dy, x, need):
+    t = tanh(x)
+    return tanhshrink_backward(g, x) if need[0] else None, 2 * g * dy * t * (1 - t) * (1 + t) if need[1] else None
+
+
+@aliased
+def glu(input, axis=-1):
+    """a sigmoid(b) for the halves a and b of the input along an axis (Dauphin et al., 2017). Shape: half of it there."""
+    n = input.shape[axis]
+    if n % 2:
+        raise ValueError(f"glu: shape {input.shape}: an even number of elements along axis {axis} expected")
+    lead = (slice(None),) * (axis % input.ndim)
+    return getitem(input, (*lead, slice(0, n // 2))) * sigmoid(getitem(input, (*lead, slice(n // 2, n))))
 
 
 @op
@@ -289,5 +390,10 @@ def log_softmax_backward_vjp(g, dy, out, axis, need):
             -gp * dy.sum(axis=axis, keepdims=True) if need[1] else None)
 
 
-__all__ = ["elu", "gelu", "hardtanh", "leaky_relu", "log_softmax", "relu", "relu6", "sigmoid", "silu", "softmax", "softplus",
-           "tanh"]
+def softmin(input, axis=-1):
+    """softmax of -input. Shape: any with an axis, kept."""
+    return softmax(-input, axis)
+
+
+__all__ = ["celu", "elu", "gelu", "glu", "leaky_relu", "log_softmax", "logsigmoid", "mish", "relu", "selu", "sigmoid", "silu",
+           "softmax", "softmin", "softplus", "softsign", "tanh", "tanhshrink"]

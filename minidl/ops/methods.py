@@ -146,7 +146,9 @@ def to(x, *args, dtype=None, device=None, copy=False):
             dtype = arg
     if device not in (None, x.device):
         raise ValueError(f"to: device={device!r}: {x.device!r} expected")
-    return elementwise.astype(x, x.dtype if dtype is None else dtype) if copy or dtype not in (None, x.dtype) else x
+    if dtype is None:  # np.dtype("float64") == None: NumPy takes None for its default
+        dtype = x.dtype
+    return elementwise.astype(x, dtype) if copy or dtype != x.dtype else x
 
 
 def to_device(x, device, stream=None):
