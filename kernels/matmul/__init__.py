@@ -67,6 +67,47 @@ def matmul_cases():
     yield case("float64 bias relu", normal(9, 20, dtype="float64"), normal(20, 11, dtype="float64"),
                normal(11, dtype="float64"), activation="relu")
     yield case("integers", np.arange(12).reshape(3, 4), np.arange(20).reshape(4, 5))
-    for m, k, n in [(1, 576, 64), (32, 576, 64), (128, 576, 64), (576, 128, 64), (128, 64, 576), (512, 512, 512)]:
-        yield case(f"{m}x{k}x{n}", normal(m, k), normal(k, n), bench=True)
-    yield case("linear 128x768x3072", normal(128, 768), normal(3072, 768).T, normal(3072), bench=True)
+    for m, k, n in [(7, 130, 3), (65, 200, 1), (1, 300, 70), (2, 300, 70), (5, 129, 33), (33, 600, 97), (70, 1100, 50)]:
+        x, w = normal(m, k), normal(k, n, seed=1)
+        yield case(f"{m}x{k}x{n} by transpose", x, np.ascontiguousarray(w.T).T, normal(n))
+        yield case(f"{m}x{k}x{n}, a transposed", np.ascontiguousarray(x.T).T, w)
+        yield case(f"{m}x{k}x{n}, float64", x.astype("f8"), np.ascontiguousarray(w.T).T.astype("f8"))
+    yield from network_cases()
+
+
+def some(*shape, transposed=False):
+    """Numbers for large arrays, quickly: one random sequence over and over; transposed: as the view of its transpose."""
+    order = (*shape[:-2], shape[-1], shape[-2]) if transposed else shape
+    x = np.resize(normal(65521), order)
+    return x.swapaxes(-1, -2) if transposed else x
+
+
+def network_cases():
+    """The products of real networks; forward with weight (out, in), so b is transposed, and both gradients of it."""
+    for rows, k, n in [(1, 576, 64), (32, 576, 64), (128, 576, 64), (1, 64, 10), (32, 64, 10), (128, 64, 10)]:
+        yield case(f"CNN dense {rows}x{k}x{n}", some(rows, k), some(k, n, transposed=True), some(n), bench=True)
+        yield case(f"CNN dx {rows}x{n}x{k}", some(rows, n), some(n, k), bench=True)
+        yield case(f"CNN dw {n}x{rows}x{k}", some(n, rows, transposed=True), some(rows, k), bench=True)
+    for m, k, n in [(1, 576, 64), (32, 576, 64), (128, 576, 64), (576, 128, 64), (128, 64, 576)]:
+        yield case(f"{m}x{k}x{n}", some(m, k), some(k, n), bench=True)
+    for m, k, n in [(3136, 64, 256), (784, 512, 128), (196, 1024, 256)]:
+        yield case(f"ResNet-50 1x1 {m}x{k}x{n}", some(m, k), some(k, n), bench=True)
+    for k, n in [(384, 1152), (384, 384), (384, 1536), (1536, 384)]:
+        yield case(f"GPT forward 3072x{k}x{n}", some(3072, k), some(k, n, transposed=True), some(n), bench=True)
+        yield case(f"GPT dx 3072x{n}x{k}", some(3072, n), some(n, k), bench=True)
+        yield case(f"GPT dw {n}x3072x{k}", some(n, 3072, transposed=True), some(3072, k), bench=True)
+    yield case("GPT-2 linear 128x768x3072", some(128, 768), some(768, 3072, transposed=True), some(3072), bench=True)
+    for m in (1, 64):
+        yield case(f"Llama {m}x4096x4096", some(m, 4096), some(4096, 4096, transposed=True), bench=True)
+    yield case("LSTM 64x128x512", some(64, 128), some(128, 512, transposed=True), some(512), bench=True)
+    yield case("attention scores 48x256x64x256", some(48, 256, 64), some(48, 64, 256, transposed=True), bench=True)
+    yield case("attention values 48x256x256x64", some(48, 256, 256), some(48, 256, 64), bench=True)
+    for m in (1, 2, 4, 8, 16):
+        yield case(f"{m}x768x768", some(m, 768), some(768, 768), bench=True)
+        yield case(f"{m}x768x768 by transpose", some(m, 768), some(768, 768, transposed=True), bench=True)
+    yield case("768x768x1", some(768, 768), some(768, 1), bench=True)
+    yield case("127x255x63", some(127, 255), some(255, 63), bench=True)
+    for size in (128, 256, 512, 1024, 2048):
+        yield case(f"square {size}", some(size, size), some(size, size), bench=True)
+    for size in (512, 1024):
+        yield case(f"square {size}, float64", some(size, size).astype("f8"), some(size, size).astype("f8"), bench=True)

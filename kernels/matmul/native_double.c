@@ -1,0 +1,8 @@
+/* The matrix product in float64: the loops of product.h and tiles.h once more, with half as many lanes. */
+#define REAL double
+#define LANES (VL / 2)
+#include "product.h"
+
+int MD_LOCAL(matmul_double)(const md_array *y, const md_array *a, const md_array *b, const md_array *bias, int relu) {
+    return multiply(y, a, b, bias, relu);
+}

@@ -1,0 +1,225 @@
+/* How a product is cut into tiles and shared among threads, for the type REAL; `multiply` is the entry.
+ *
+ *   task                  some rows x some panels of columns: one or a few for each thread
+ *     block of k          KC at most
+ *       chunk of columns  its part of b is packed, PACKED_BYTES at most: it stays in the second cache
+ *         block of rows   ROWS at most: their part of a stays there too, packed or where it is
+ *           panel of columns, tile of rows
+ *
+ * A task packs for itself, though several may pack the same: what another core has just written is slow to fetch. */
+#ifndef MD_PRODUCT_H
+#define MD_PRODUCT_H
+#include "tiles.h"
+
+enum {
+    KC = 512,
+    ROWS = 96,
+    PACKED_BYTES = 1 << 20,
+    THIN_KC = 64,/* block of k where a few rows read b in place: so many pages of it are open at a time */
+    DOT_KC = 1024
+};
+
+typedef struct {
+    REAL *y;
+    const REAL *a, *b, *bias;
+    int64_t M, N, K, y_ms, a_ms, a_ks, b_ks, b_ns;
+    int relu;
+    /* the plan */
+    int dots, nv, mr, pack_a, threads;
+    int64_t packed_from; /* the column from which on b is packed: the last panel is where it is not of whole vectors */
+    int64_t kc, rows, cols, across; /* of a block of k; rows and columns of a task; tasks that share rows */
+    _Atomic int *status;
+} product;
+
+static int panel_vectors(const product *c, int64_t j) { return (int)md_min(c->nv, md_ceil_div(c->N - j, LANES)); }
+
+/* Rows left to cut into tiles of nearly the same height: the next one's. */
+INLINE int tile_rows(int64_t left, int mr) { return (int)md_ceil_div(left, md_ceil_div(left, mr)); }
+
+/* Rows [m0, m1) of a and a block of k, as panels one behind the other, each as high as its tile. */
+static void pack_rows(const product *c, REAL *to, int64_t m0, int64_t m1, int64_t k0, int64_t kc) {
+    for (int64_t m = m0, rows; m < m1; m += rows, to += rows * kc) {
+        rows = tile_rows(m1 - m, c->mr);
+        pack(to, rows, c->a + m * c->a_ms + k0 * c->a_ks, kc, rows, c->a_ks, c->a_ms);
+    }
+}
+
+/* Columns [j0, j1) of b and a block of k, as panels one behind the other. */
+static void pack_columns(const product *c, REAL *to, int64_t j0, int64_t j1, int64_t k0, int64_t kc) {
+    for (int64_t j = j0, width; j < j1; j += width, to += width * kc) {
+        width = panel_vectors(c, j) * LANES;
+        pack(to, width, c->b + k0 * c->b_ks + j * c->b_ns, kc, md_min(width, c->N - j), c->b_ks, c->b_ns);
+    }
+}
+
+/* Rows [m0, m1), columns [j0, j1) and a block of k; packed_a and packed_b: their parts of a and b, or NULL. */
+static void block(const product *c, const REAL *packed_a, const REAL *packed_b, int64_t m0, int64_t m1, int64_t k0, int64_t kc,
+                  int64_t j0, int64_t j1) {
+    const int64_t width = c->nv * LANES, panels = md_ceil_div(j1 - j0, width), last_block = k0 + kc == c->K;
+    tile_args t = {.k = kc, .ams = c->a_ms, .aks = c->a_ks, .ldy = c->y_ms, .add = k0 > 0,
+                   .relu = c->relu && last_block};
+    for (int64_t m = m0, rows; m < m1; m += rows) {
+        rows = tile_rows(m1 - m, c->mr);
+        if (packed_a) t.a = packed_a + (m - m0) * kc, t.ams = 1, t.aks = rows;
+        else t.a = c->a + m * c->a_ms + k0 * c->a_ks;
+        for (int64_t panel = 0; panel < panels; panel++) {
+            const int64_t j = j0 + panel * width;
+            const int nv = panel_vectors(c, j);
+            if (j >= c->packed_from) t.b = packed_b + (j - md_max(j0, c->packed_from)) * kc, t.ldb = nv * LANES;
+            else t.b = c->b + k0 * c->b_ks + j, t.ldb = c->b_ks;
+            t.y = c->y + m * c->y_ms + j;
+            t.bias = c->bias && last_block ? c->bias + j : NULL;
+            t.last = (int)md_min(LANES, c->N - j - (nv - 1) * LANES);
+            tiles[nv - 1][rows - 1](&t);
+        }
+    }
+}
+
+static void tile_task(const product *c, int64_t m0, int64_t m1, int64_t n0, int64_t n1) {
+    const int64_t width = c->nv * LANES, panels = md_ceil_div(n1 - n0, width), kc_most = md_max(1, md_min(c->kc, c->K));
+    int64_t chunk = panels, k0 = 0;
+    REAL *a = NULL, *b = NULL;
+    if (n1 > c->packed_from) {
+        const int64_t fit = md_max(1, PACKED_BYTES / (int64_t)sizeof(REAL) / (kc_most * width));
+        if (!c->packed_from) chunk = md_ceil_div(panels, md_ceil_div(panels, fit));
+        b = md_scratch(MD_SLOT_B, (size_t)(c->packed_from ? width : chunk * width) * (size_t)kc_most * sizeof(REAL));
+    }
+    if (c->pack_a) a = md_scratch(MD_SLOT_A, (size_t)(md_min(m1 - m0, ROWS) * kc_most) * sizeof(REAL));
+    if ((c->pack_a && !a) || (n1 > c->packed_from && !b)) {
+        *c->status = MD_NO_MEMORY;
+        return;
+    }
+    do {
+        const int64_t kc = md_min(c->kc, c->K - k0);
+        for (int64_t j0 = n0; j0 < n1; j0 += chunk * width) {
+            const int64_t j1 = md_min(n1, j0 + chunk * width);
+            if (j1 > c->packed_from) pack_columns(c, b, md_max(j0, c->packed_from), j1, k0, kc);
+            for (int64_t m = m0; m < m1; m += ROWS) {
+                const int64_t end = md_min(m1, m + ROWS);
+                if (a) pack_rows(c, a, m, end, k0, kc);
+                block(c, a, b, m, end, k0, kc, j0, j1);
+            }
+        }
+        k0 += kc;
+    } while (k0 < c->K);
+}
+
+/* The same as dot products. */
+static void dot_task(const product *c, int64_t m0, int64_t m1, int64_t n0, int64_t n1) {
+    REAL sums[DOT_ROWS * DOT_COLS];
+    for (int64_t k0 = 0; k0 < c->K; k0 += c->kc) {
+        const int last_block = k0 + c->kc >= c->K;
+        dot_args t = {.k = md_min(c->kc, c->K - k0), .ams = c->a_ms, .bns = c->b_ns, .sums = sums};
+        for (int64_t j = n0, step; j < n1; j += step) {
+            t.b = c->b + j * c->b_ns + k0;
+            step = dot_cols[tile_rows(m1 - m0, c->mr)];
+            t.cols = (int)md_min(step, n1 - j);
+            for (int64_t m = m0, rows; m < m1; m += rows) {
+                rows = tile_rows(m1 - m, c->mr);
+                t.a = c->a + m * c->a_ms + k0;
+                dots[rows - 1](&t);
+                for (int i = 0; i < rows; i++)
+                    for (int v = 0; v < t.cols; v += LANES) {
+                        const int n = (int)md_min(LANES, t.cols - v);
+                        REAL *y = c->y + (m + i) * c->y_ms + j + v;
+                        vr x = load_part(sums + i * DOT_COLS + v, n);
+                        if (k0) x += load_part(y, n);
+                        if (last_block && c->bias) x += load_part(c->bias + j + v, n);
+                        store_part(y, last_block && c->relu ? positive(x) : x, n);
+                    }
+            }
+        }
+    }
+}
+
+static void task(int64_t index, void *ctx) {
+    const product *c = ctx;
+    const int64_t m = index / c->across * c->rows, n = index % c->across * c->cols;
+    (c->dots ? dot_task : tile_task)(c, m, md_min(c->M, m + c->rows), n, md_min(c->N, n + c->cols));
+}
+
+/* The width of panels that wastes least: a last panel of one vector costs a third more than its share. */
+static int choose_nv(int64_t M, int64_t N) {
+    const int64_t vectors = md_ceil_div(N, LANES);
+    if (vectors < MAX_NV) return (int)vectors;
+    if (MAX_NV < 4 || M <= max_rows[4]) return MAX_NV;
+    return vectors % 4 == 0 ? (vectors % 3 == 0 && vectors > 12 ? 3 : 4) : vectors % 3 == 1 ? 4 : 3;
+}
+
+/* Cuts y into rows x cols for each task, so that the slowest thread has least to do: products and packing. */
+static void share_out(product *c, int64_t step) {
+    const int64_t steps = md_ceil_div(c->N, step);
+    double best = 1e300;
+    for (int64_t down = 1; down <= md_min(c->M, 4 * c->threads); down++)
+        for (int64_t across = 1; across <= md_min(steps, 4 * c->threads) && down * across <= 4 * c->threads; across++) {
+            const int64_t rows = md_ceil_div(c->M, down), cols = md_ceil_div(steps, across) * step;
+            const int64_t tasks = md_ceil_div(c->M, rows) * md_ceil_div(c->N, cols);
+            const double cost = (double)md_ceil_div(tasks, c->threads) *
+                                ((double)rows * (double)cols + (c->packed_from ? 0 : 12.0 * cols) + (c->pack_a ? 6.0 * rows : 0) + 64);
+            if (cost < best) best = cost, c->rows = rows, c->cols = cols;
+        }
+    c->across = md_ceil_div(c->N, c->cols);
+}
+
+static void make_plan(product *c, int threads) {
+    const int64_t M = c->M, N = c->N, K = c->K;
+    c->threads = 2.0 * (double)M * (double)N * (double)K < MD_SMALL_FLOPS ? 1 : threads;
+    c->dots = c->a_ks == 1 && c->b_ks == 1 && c->b_ns != 1 && K >= 4 * LANES && (M <= 32 || (M <= 64 && K >= 512) || N <= 2);
+    if (c->dots) {
+        c->mr = M <= MAX_DOT_ROWS ? (int)M : N <= 2 ? MAX_DOT_ROWS : 3;
+        c->kc = DOT_KC;
+        share_out(c, dot_cols[c->mr]);
+        return;
+    }
+    c->nv = choose_nv(M, N);
+    c->mr = max_rows[c->nv];
+    const int64_t width = c->nv * LANES;
+    const int direct = c->b_ns == 1 && (M <= 32 || N <= 2 * width);
+    c->packed_from = !direct ? 0 : N % LANES ? N / width * width : N;
+    c->pack_a = c->a_ks != 1 && (c->a_ms != 1 || K > 64);
+    const int64_t blocks = md_max(1, md_ceil_div(K, direct && M <= 8 && N > 2 * width ? THIN_KC : KC));
+    c->kc = md_max(1, md_ceil_div(md_ceil_div(K, blocks), 8) * 8);
+    share_out(c, width);
+}
+
+static void run_plan(product *c) {
+    const int64_t tasks = md_ceil_div(c->M, c->rows) * c->across;
+    if (c->threads > 1) md_parallel(tasks, task, c);
+    else for (int64_t i = 0; i < tasks; i++) task(i, c);
+}
+
+typedef struct { const md_array *y, *a, *b; product first; _Atomic int status; } batch;
+
+static void one_of_batch(int64_t index, void *ctx) {
+    batch *all = ctx;
+    product c = all->first;
+    for (int d = all->y->ndim - 3; d >= 0; d--) {
+        const int64_t i = index % all->y->shape[d];
+        index /= all->y->shape[d];
+        c.y += i * all->y->stride[d];
+        c.a += i * all->a->stride[d];
+        c.b += i * all->b->stride[d];
+    }
+    run_plan(&c);
+}
+
+/* Arrays y, a, b, bias of type REAL. */
+static int multiply(const md_array *y, const md_array *a, const md_array *b, const md_array *bias, int relu) {
+    const int nd = y->ndim;
+    if (y->stride[nd - 1] != 1 && y->shape[nd - 1] > 1) return MD_NOT_MINE;
+    if (bias->data && bias->stride[0] != 1 && bias->shape[0] > 1) return MD_NOT_MINE;
+    batch all = {.y = y, .a = a, .b = b};
+    all.first = (product){.y = (REAL *)y->data, .a = (REAL *)a->data, .b = (REAL *)b->data, .bias = (REAL *)bias->data,
+                          .M = y->shape[nd - 2], .N = y->shape[nd - 1], .K = a->shape[nd - 1], .y_ms = y->stride[nd - 2],
+                          .a_ms = a->stride[nd - 2], .a_ks = a->stride[nd - 1], .b_ks = b->stride[nd - 2],
+                          .b_ns = b->stride[nd - 1], .relu = relu, .status = &all.status};
+    int64_t count = 1;
+    for (int d = 0; d < nd - 2; d++) count *= y->shape[d];
+    if (!count || !all.first.M || !all.first.N) return MD_DONE;
+    const int threads = md_get_threads(), small = 2 * md_size(y) * all.first.K < MD_SMALL_FLOPS;
+    make_plan(&all.first, count > 1 ? 1 : threads);
+    if (count == 1 || small || threads == 1) for (int64_t i = 0; i < count; i++) one_of_batch(i, &all);
+    else md_parallel(count, one_of_batch, &all);
+    return all.status;
+}
+#endif
