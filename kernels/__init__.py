@@ -13,7 +13,7 @@ from . import _dispatch
 from ._dispatch import backend, backends, core, get, get_backend, isa, set_backend, table
 from .arithmetic import *
 from .attention import attention, attention_backward
-from .conv2d import conv2d, conv2d_backward_data, conv2d_backward_weight
+from .conv2d import conv2d, conv2d_backward_data, conv2d_backward_weight, conv2d_max_pool2d
 from .cross_entropy import cross_entropy, cross_entropy_backward
 from .dropout import dropout
 from .elementwise import *

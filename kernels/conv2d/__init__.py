@@ -17,6 +17,7 @@ import numpy as np
 from .._cases import case, channels_last, normal
 from .._dispatch import kernel
 from ..matmul import ACTIVATIONS
+from ..pool import index_dtype, windows
 
 
 class ConvParams(NamedTuple):
@@ -28,6 +29,22 @@ class ConvParams(NamedTuple):
     dilation_w: int
     groups: int
     activation: int
+
+
+class ConvPoolParams(NamedTuple):
+    """ConvParams, and the pooling windows with their strides."""
+    stride_h: int
+    stride_w: int
+    pad_h: int
+    pad_w: int
+    dilation_h: int
+    dilation_w: int
+    groups: int
+    activation: int
+    pool_h: int
+    pool_w: int
+    pool_stride_h: int
+    pool_stride_w: int
 
 
 def whole(*values):
@@ -79,15 +96,33 @@ def promoted(a, b):
 
 
 @kernel(tolerance=5e-6)  # sums of up to some thousand products in float32, and of the transforms in winograd.h
-def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, activation=None):
-    """activation(x * weight + bias): x (N, C, H, W), weight (O, C/groups, kh, kw), bias (O,) or None -> (N, O, oh, ow).
+def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, activation=None, residual=None):
+    """activation(x * weight + bias + residual): x (N, C, H, W), weight (O, C/groups, kh, kw) -> (N, O, oh, ow).
 
-    stride, padding, dilation: an integer or a pair (vertical, horizontal). activation: None or 'relu'.
+    bias: (O,) or None. residual: of the result's shape, or None. stride, padding, dilation: an integer or a pair (vertical,
+    horizontal). activation: None or 'relu'.
     """
     p, shape = geometry(x.shape, weight.shape, *whole(stride, padding, dilation), groups, activation)
     if bias is not None and bias.shape != weight.shape[:1]:
         raise ValueError(f"conv2d: bias {bias.shape}: {weight.shape[:1]} expected")
-    return [(shape, promoted(x, weight), "channels_last")], (x, weight, bias), p
+    if residual is not None and residual.shape != shape:
+        raise ValueError(f"conv2d: residual {residual.shape}: the result's shape {shape} expected")
+    return [(shape, promoted(x, weight), "channels_last")], (x, weight, bias, residual), p
+
+
+@kernel(tolerance=5e-6)
+def conv2d_max_pool2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, kernel_size=2, pool_stride=None,
+                      activation="relu"):
+    """max_pool2d of activation(x * weight + bias), and the taps of the maxima, without the unpooled result in memory.
+
+    kernel_size, pool_stride (None: kernel_size): of the pooling, an integer or a pair; the rest as in conv2d and max_pool2d.
+    """
+    p, shape = geometry(x.shape, weight.shape, *whole(stride, padding, dilation), groups, activation)
+    if bias is not None and bias.shape != weight.shape[:1]:
+        raise ValueError(f"conv2d_max_pool2d: bias {bias.shape}: {weight.shape[:1]} expected")
+    pool, shape = windows("conv2d_max_pool2d", shape, *whole(kernel_size, pool_stride), 0, 1, False, activation)
+    outs = [(shape, promoted(x, weight), "channels_last"), (shape, index_dtype(pool.kh, pool.kw), "channels_last")]
+    return outs, (x, weight, bias), ConvPoolParams(*p, pool.kh, pool.kw, pool.sh, pool.sw)
 
 
 def check_gradient(name, g, shape):
@@ -120,6 +155,11 @@ def conv2d_backward_weight(g, x, weight_shape, stride=1, padding=0, dilation=1, 
 @conv2d.cost
 def conv2d_flops(outs, ins, p):
     return 2 * outs[0].size * ins[1][0].size
+
+
+@conv2d_max_pool2d.cost
+def conv2d_max_pool2d_flops(outs, ins, p):
+    return 2 * outs[0].size * p.pool_stride_h * p.pool_stride_w * ins[1][0].size
 
 
 @conv2d_backward_data.cost
@@ -197,9 +237,31 @@ def conv2d_cases():
         yield case(label, x, weight, normal(o), activation="relu" if real else None, bench=real, **how)
     x, weight = arrays(2, 5, 8, 7, 6, 3, 3)
     yield case("no bias, relu", x, weight, activation="relu")
+    yield case("residual", x, weight, normal(6), residual=channels_last(normal(2, 6, 6, 5)))
+    yield case("residual, C order, relu", x, weight, residual=normal(2, 6, 6, 5), activation="relu")
+    x, weight = arrays(4, 32, 17, 15, 48, 3, 3)
+    yield case("winograd, residual, relu", x, weight, normal(48), residual=channels_last(normal(4, 48, 15, 13)),
+               activation="relu")
+    x, weight = arrays(2, 5, 8, 7, 6, 3, 3)
     yield case("C order", np.ascontiguousarray(x), np.ascontiguousarray(weight), normal(6), padding=1)
     yield case("every second", normal(2, 5, 16, 14)[:, :, ::2, ::2], weight, normal(12)[::2])
     yield case("float64", *arrays(2, 3, 6, 6, 4, 3, 3, dtype="float64"), padding=1)
+
+
+@conv2d_max_pool2d.examples
+def conv2d_max_pool2d_cases():
+    for label, n, c, h, w, o, how in [
+            ("2x2", 2, 3, 9, 10, 5, {}), ("padded", 3, 5, 7, 6, 17, {"padding": 1}), ("wide", 1, 4, 9, 9, 133, {"stride": 2}),
+            ("groups", 2, 6, 9, 9, 12, {"groups": 2}), ("winograd", 4, 32, 12, 15, 48, {"padding": 1}),
+            ("3x3 windows", 2, 3, 12, 12, 7, {"kernel_size": 3}), ("no activation", 2, 3, 8, 8, 20, {"activation": None}),
+            ("overlapping", 2, 4, 9, 9, 16, {"kernel_size": (3, 2), "pool_stride": (2, 1)}), ("no images", 0, 3, 8, 8, 4, {})]:
+        x, weight = arrays(n, c, h, w, o, 3, 3, how.get("groups", 1))
+        yield case(label, x, weight, normal(o), **how)
+    yield case("float64", *arrays(2, 3, 6, 6, 4, 3, 3, dtype="float64"), padding=1)
+    yield case("NaN", np.full((1, 2, 6, 6), np.nan, "float32"), normal(4, 2, 3, 3))
+    for batch in 1, 32:  # the README's network
+        yield case(f"CNN layer 1, batch {batch}", *arrays(batch, 1, 28, 28, 32, 3, 3), normal(32), bench=True)
+        yield case(f"CNN layer 2, batch {batch}", *arrays(batch, 32, 13, 13, 64, 3, 3), normal(64), bench=True)
 
 
 @conv2d_backward_data.examples

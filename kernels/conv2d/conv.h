@@ -8,11 +8,12 @@ typedef struct {
     int activation;
 } conv_shape;
 
-static inline conv_shape read_shape(const md_array *x, const md_array *w, const md_array *y, const double *p) {
+static inline conv_shape read_shape(const md_array *x, const md_array *w, const double *p) {
     conv_shape s = {.N = x->shape[0], .C = x->shape[1], .H = x->shape[2], .W = x->shape[3], .O = w->shape[0],
-                    .oh = y->shape[2], .ow = y->shape[3], .kh = w->shape[2], .kw = w->shape[3], .sh = (int64_t)p[0],
-                    .sw = (int64_t)p[1], .ph = (int64_t)p[2], .pw = (int64_t)p[3], .dh = (int64_t)p[4], .dw = (int64_t)p[5],
-                    .G = (int64_t)p[6], .activation = (int)p[7]};
+                    .kh = w->shape[2], .kw = w->shape[3], .sh = (int64_t)p[0], .sw = (int64_t)p[1], .ph = (int64_t)p[2],
+                    .pw = (int64_t)p[3], .dh = (int64_t)p[4], .dw = (int64_t)p[5], .G = (int64_t)p[6], .activation = (int)p[7]};
+    s.oh = (s.H + 2 * s.ph - s.dh * (s.kh - 1) - 1) / s.sh + 1;
+    s.ow = (s.W + 2 * s.pw - s.dw * (s.kw - 1) - 1) / s.sw + 1;
     s.cg = s.C / s.G;
     s.og = s.O / s.G;
     s.K = s.cg * s.kh * s.kw;
@@ -122,9 +123,10 @@ int MD_LOCAL(depthwise_data)(const md_array *dx, const md_array *g, const md_arr
 int MD_LOCAL(depthwise_weight)(const md_array *dw, const md_array *db, const md_array *g, const md_array *x,
                                const conv_shape *s);
 
-/* winograd.h: 3x3 windows of stride 1 by fewer products. MD_NOT_MINE where they do not fit or would not be faster. */
-int MD_LOCAL(winograd_forward)(const md_array *y, const md_array *x, const md_array *w, const md_array *bias,
-                               const conv_shape *s);
+/* winograd.h: 3x3 windows of stride 1 by fewer products. MD_NOT_MINE where they do not fit or would not be faster. With taps
+ * y is the maxima of 2x2 windows (pool.h). */
+int MD_LOCAL(winograd_forward)(const md_array *y, const md_array *taps, const md_array *x, const md_array *w,
+                               const md_array *bias, const md_array *residual, const conv_shape *s);
 int MD_LOCAL(winograd_data)(const md_array *dx, const md_array *g, const md_array *w, const conv_shape *s);
 int MD_LOCAL(winograd_weight)(const md_array *dw, const md_array *db, const md_array *g, const md_array *x,
                               const conv_shape *s);

@@ -86,7 +86,7 @@ static void pack_gradient(int64_t task, void *ctx) {
 
 MD_KERNEL(conv2d_backward_weight, 2, 2) {
     const md_array *dw = &a[0], *db = &a[1], *g = &a[2], *x = &a[3];
-    weights w = {.s = read_shape(x, dw, g, p), .dw = (float *)dw->data};
+    weights w = {.s = read_shape(x, dw, p), .dw = (float *)dw->data};
     conv_shape *s = &w.s;
     const int64_t *st = dw->stride, O = s->O;
     if (dw->dtype != MD_F32 || g->dtype != MD_F32 || x->dtype != MD_F32) return MD_NOT_MINE;
@@ -248,7 +248,7 @@ static void data_task(int64_t task, void *ctx) {
 MD_KERNEL(conv2d_backward_data, 1, 2) {
     const md_array *dx = &a[0], *g = &a[1], *w = &a[2];
     if (dx->dtype != MD_F32 || g->dtype != MD_F32 || w->dtype != MD_F32) return MD_NOT_MINE;
-    data d = {.s = read_shape(dx, w, g, p), .dx = dx, .w = w};
+    data d = {.s = read_shape(dx, w, p), .dx = dx, .w = w};
     conv_shape *s = &d.s;
     if (!md_size(dx)) return MD_DONE;
     int done = MD_LOCAL(depthwise_data)(dx, g, w, s);

@@ -4,6 +4,7 @@
  * [36][tile][channel], its products with the filters to another, and that to the result. Else the tables hold all tiles of some images, and a task
  * multiplies half of the places for one panel of columns, transforming filters as it goes. */
 #include "winograd.h"
+#include "pool.h"
 
 enum {
     STRIP_FLOATS = 100000,  /* of a strip's two tables */
@@ -96,43 +97,60 @@ static void gather_row(const winograd *w, int64_t q, float *v) {
     }
 }
 
+/* Where the pixels of a tile go: to y, those inside, or the maxima of its four 2x2 windows. */
+INLINE void store_tile(const winograd *w, const vf y[OUT][OUT], float *to, int64_t rows, int64_t columns) {
+    const conv_shape *s = &w->s;
+    const int64_t line = (w->taps ? s->ow / 2 : s->ow) * s->O;
+    if (w->taps)
+#pragma GCC unroll 2
+        for (int r = 0; r < OUT; r += 2)
+#pragma GCC unroll 2
+            for (int q = 0; q < OUT; q += 2) {
+                float *window = to + r / 2 * line + q / 2 * s->O;
+                if (r + 1 < rows && q + 1 < columns)
+                    store_maximum(window, w->taps + (window - w->y), y[r][q], y[r][q + 1], y[r + 1][q], y[r + 1][q + 1],
+                                  s->activation, VL);
+            }
+    else
+#pragma GCC unroll 4
+        for (int r = 0; r < OUT; r++)
+#pragma GCC unroll 4
+            for (int q = 0; q < OUT; q++) {
+                float *pixel = to + r * line + q * s->O;
+                vf sum = y[r][q];
+                if (r >= rows || q >= columns) break;
+                if (w->residual) sum += vload(pixel + w->residual);
+                if (s->activation) sum = vmax((vf){0}, sum);
+                vstore(pixel, sum);
+            }
+}
+
 /* act(A' m A + bias + residual) for a row of tiles. */
 static void output_row(const winograd *w, int64_t q, const float *m) {
     const conv_shape *s = &w->s;
-    const int64_t n = q / w->th, row = q % w->th * OUT, rows = md_min(OUT, s->oh - row);
-    float *image = w->y + (n * s->oh + row) * s->ow * s->O;
-    for (int64_t j = 0; j < w->tw; j++, m += table_step(s->O)) {
-        const int64_t columns = md_min(OUT, s->ow - OUT * j);
-        float *tile = image + OUT * j * s->O;
+    const int64_t n = q / w->th, row = q % w->th * OUT, rows = md_min(OUT, s->oh - row), each = w->taps ? 2 : 1;
+    float *to = w->y + (n * (s->oh / each) + row / each) * (s->ow / each) * s->O;
+    for (int64_t j = 0; j < w->tw; j++, m += table_step(s->O), to += OUT / each * s->O)
         for (int64_t c = 0; c < s->O; c += VL) {
             const vf bias = w->bias ? vload(w->bias + c) : (vf){0};
-            vf t[OUT][SIDE];
+            vf t[OUT][SIDE], y[OUT][OUT];
 #pragma GCC unroll 6
             for (int q = 0; q < SIDE; q++) {
-                vf at[SIDE], y[OUT];
+                vf at[SIDE], column[OUT];
 #pragma GCC unroll 6
                 for (int r = 0; r < SIDE; r++) at[r] = vload(m + (r * SIDE + q) * s->O + c);
-                apply_At(y, at);
+                apply_At(column, at);
 #pragma GCC unroll 4
-                for (int r = 0; r < OUT; r++) t[r][q] = y[r];
+                for (int r = 0; r < OUT; r++) t[r][q] = column[r];
             }
 #pragma GCC unroll 4
             for (int r = 0; r < OUT; r++) {
-                vf y[OUT];
-                if (r >= rows) break;
-                apply_At(y, t[r]);
+                apply_At(y[r], t[r]);
 #pragma GCC unroll 4
-                for (int q = 0; q < OUT; q++) {
-                    if (q >= columns) break;
-                    float *to = tile + (r * s->ow + q) * s->O + c;
-                    vf sum = y[q] + bias;
-                    if (w->residual) sum += vload(to - w->y + w->residual);
-                    if (s->activation == 1) sum = vmax((vf){0}, sum);
-                    vstore(to, sum);
-                }
+                for (int q = 0; q < OUT; q++) y[r][q] += bias;
             }
+            store_tile(w, (const vf(*)[OUT])y, to + c, rows, s->ow - OUT * j);
         }
-    }
 }
 
 /* Four rows of dx, from the row of tiles that starts there (`current`) and the one above: B m B' of neighbouring tiles overlap
@@ -312,12 +330,17 @@ static int run(winograd *w, const md_array *weight) {
     return w->status;
 }
 
-int MD_LOCAL(winograd_forward)(const md_array *y, const md_array *x, const md_array *weight, const md_array *bias,
-                               const conv_shape *s) {
+int MD_LOCAL(winograd_forward)(const md_array *y, const md_array *taps, const md_array *x, const md_array *weight,
+                               const md_array *bias, const md_array *residual, const conv_shape *s) {
     if (!fits(s, 150)) return MD_NOT_MINE;
     winograd w = describe(s, 0);
     w.y = (float *)y->data;
+    w.taps = taps ? (uint8_t *)taps->data : NULL;
     w.bias = (const float *)bias->data;
+    if (residual && residual->data) {
+        if (!md_channels_last(residual)) return MD_NOT_MINE;
+        w.residual = (const float *)residual->data - w.y;
+    }
     if (!(w.x = dense(x, MD_SLOT_B, md_get_threads()))) return MD_NO_MEMORY;
     return run(&w, weight);
 }

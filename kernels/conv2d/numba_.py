@@ -2,6 +2,10 @@
 import numpy as np
 from numba import njit, prange
 
+from ..pool import MaxPoolParams
+from ..pool.numba_ import max_pool2d
+from . import geometry
+
 FAST = {"contract", "reassoc", "nsz"}
 
 
@@ -9,13 +13,26 @@ def images(x):
     return np.ascontiguousarray(x.transpose(0, 2, 3, 1))
 
 
-def conv2d(y, x, weight, bias, p):
+def conv2d(y, x, weight, bias, residual, p):
     if y.dtype != np.float32 or x.dtype != np.float32 or weight.dtype != np.float32:
         return NotImplemented
     out = np.empty((y.shape[0], y.shape[2], y.shape[3], y.shape[1]), y.dtype)
     b = np.zeros(y.shape[1], y.dtype) if bias is None else np.ascontiguousarray(bias)
-    forward(out, images(x), np.ascontiguousarray(weight.transpose(2, 3, 1, 0)), b, tuple(p))
+    relu = p.activation and residual is None
+    forward(out, images(x), np.ascontiguousarray(weight.transpose(2, 3, 1, 0)), b, tuple(p[:7]), relu)
     y[...] = out.transpose(0, 3, 1, 2)
+    if residual is not None:
+        y += residual
+        if p.activation:
+            np.maximum(y, 0, out=y)
+
+
+def conv2d_max_pool2d(y, index, x, weight, bias, p):
+    _, unpooled = geometry(x.shape, weight.shape, p[:2], p[2:4], p[4:6], p.groups)
+    whole = np.empty(unpooled, y.dtype)
+    if conv2d(whole, x, weight, bias, None, p._replace(activation=0)) is NotImplemented:
+        return NotImplemented
+    return max_pool2d(y, index, whole, MaxPoolParams(*p[8:], 0, 0, 1, 1, p.activation))
 
 
 def conv2d_backward_data(dx, g, weight, p):
@@ -36,8 +53,8 @@ def conv2d_backward_weight(dw, db, g, x, p):
 
 
 @njit(parallel=True, fastmath=FAST, cache=True)
-def forward(y, x, w, bias, p):
-    sh, sw, ph, pw, dh, dw, groups, relu = p
+def forward(y, x, w, bias, p, relu):
+    sh, sw, ph, pw, dh, dw, groups = p
     n, oh, ow, o = y.shape
     kh, kw, c, _ = w.shape
     og = o // groups

@@ -20,7 +20,7 @@ typedef struct {
     int64_t ldb;
     float *const *y;   /* rows of the result; where `add` is set they may overlap, and are added to in order */
     const float *bias; /* cols of them, or NULL */
-    const float *const *residual; /* rows that are added, or NULL */
+    ptrdiff_t residual; /* how many floats from y lies what is added as well, where it is not 0 */
     int cols, add, relu;
 } panel_args;
 
@@ -49,10 +49,10 @@ INLINE void store_cols(float *p, vf x, int left) {
 }
 #endif
 
-INLINE void panel_run(const int mr, const int nv, const panel_args *t) {
+/* bias + the sums over k. */
+INLINE void panel_sums(const int mr, const int nv, const panel_args *t, vf acc[PANEL_ROWS][PANEL_NV]) {
     const float *a[PANEL_ROWS], *b = t->b;
     const int64_t *off = t->off, ldb = t->ldb, K = t->k;
-    vf acc[PANEL_ROWS][PANEL_NV];
     for (int i = 0; i < mr; i++) a[i] = t->a[i];
 #pragma GCC unroll 4
     for (int v = 0; v < nv; v++) {
@@ -72,6 +72,11 @@ INLINE void panel_run(const int mr, const int nv, const panel_args *t) {
             for (int v = 0; v < nv; v++) acc[i][v] += x * bv[v];
         }
     }
+}
+
+INLINE void panel_run(const int mr, const int nv, const panel_args *t) {
+    vf acc[PANEL_ROWS][PANEL_NV];
+    panel_sums(mr, nv, t, acc);
     if (t->cols == nv * VL) {
 #pragma GCC unroll 12
         for (int i = 0; i < mr; i++)
@@ -80,7 +85,7 @@ INLINE void panel_run(const int mr, const int nv, const panel_args *t) {
                 float *y = t->y[i] + v * VL;
                 vf x = acc[i][v];
                 if (t->add) x += vload(y);
-                if (t->residual) x += vload(t->residual[i] + v * VL);
+                if (t->residual) x += vload(y + t->residual);
                 if (t->relu) x = vmax((vf){0}, x);
                 vstore(y, x);
             }
@@ -94,7 +99,7 @@ INLINE void panel_run(const int mr, const int nv, const panel_args *t) {
             float *y = t->y[i] + v * VL;
             vf x = acc[i][v];
             if (t->add) x += load_cols(y, left);
-            if (t->residual) x += load_cols(t->residual[i] + v * VL, left);
+            if (t->residual) x += load_cols(y + t->residual, left);
             if (t->relu) x = vmax((vf){0}, x);
             store_cols(y, x, left);
         }

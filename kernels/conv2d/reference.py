@@ -4,6 +4,10 @@ Sums run in float64. This is the plain definition; the other versions are checke
 """
 import numpy as np
 
+from ..pool import MaxPoolParams
+from ..pool.reference import max_pool2d
+from . import geometry
+
 
 def taps(kh, kw, p, oh, ow):
     """(a, b, rows, columns): for tap (a, b), where in the padded image the output's pixels find their factor."""
@@ -21,7 +25,7 @@ def padded(x, p):
     return np.reshape(x, (n, p.groups, c // p.groups, h + 2 * p.pad_h, w + 2 * p.pad_w))
 
 
-def conv2d(y, x, weight, bias, p):
+def conv2d(y, x, weight, bias, residual, p):
     n, o, oh, ow = y.shape
     _, c, kh, kw = weight.shape
     x = padded(x, p)
@@ -32,7 +36,16 @@ def conv2d(y, x, weight, bias, p):
     total = np.reshape(total, y.shape)
     if bias is not None:
         total = total + bias[:, None, None]
+    if residual is not None:
+        total = total + residual
     y[...] = (np.maximum(total, 0) if p.activation else total).astype(y.dtype)
+
+
+def conv2d_max_pool2d(y, index, x, weight, bias, p):
+    _, unpooled = geometry(x.shape, weight.shape, p[:2], p[2:4], p[4:6], p.groups)
+    whole = np.empty(unpooled, y.dtype, like=y)
+    conv2d(whole, x, weight, bias, None, p)
+    max_pool2d(y, index, whole, MaxPoolParams(*p[8:], 0, 0, 1, 1, p.activation))
 
 
 def conv2d_backward_data(dx, g, weight, p):

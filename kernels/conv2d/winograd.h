@@ -28,7 +28,9 @@ typedef struct {
     int by_data;
     const float *x, *g, *w;      /* dense images and filters */
     float *y, *dx;
-    const float *bias, *residual;
+    uint8_t *taps;               /* of the maxima of y's 2x2 windows, which y then holds; or NULL */
+    ptrdiff_t residual;          /* how many floats from y lies what is added as well; or 0 */
+    const float *bias;
     float *u;                    /* transformed filters: [36][panel][in][columns] */
     const int64_t *identity;
     int64_t strip, tasks;        /* rows of tiles at a time; parts of all rows */

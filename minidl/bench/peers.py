@@ -112,6 +112,16 @@ def torch_conv2d(torch, lay, x, weight, bias=None, stride=1, padding=0, dilation
     return call
 
 
+@both_layouts("conv2d_max_pool2d")
+def torch_conv2d_max_pool2d(torch, lay, x, weight, bias):
+    x, weight = lay(x), lay(weight)
+
+    def call():
+        y, _ = torch.ops.aten.max_pool2d_with_indices(torch.conv2d(x, weight, bias).relu_(), [2, 2])
+        return y, None
+    return call
+
+
 def pair(value):
     return [value, value] if isinstance(value, int) else list(value)
 

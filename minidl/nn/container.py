@@ -1,5 +1,6 @@
 """Modules that hold other modules or parameters."""
 from .activation import ReLU
+from .conv import Conv2d
 from .module import Module
 from .parameter import Parameter
 from .pool import MaxPool2d
@@ -170,8 +171,9 @@ class Sequential(Numbered):
 
     A Linear or Conv2d followed by a ReLU runs as one kernel, which applies the ReLU while the result is still in registers;
     a MaxPool2d after the ReLU applies it instead, to fewer values: the largest of the ReLUs is the ReLU of the largest. So it
-    is neither written to memory and read again nor kept for backward. A layer takes part if it says `fuses_activation`; its
-    forward then has the parameter `activation`. Where one of these modules has hooks they run one by one, so that every
+    is neither written to memory and read again nor kept for backward. A MaxPool2d whose windows are 2x2 and tile the image
+    becomes part of the Conv2d's kernel. A layer takes part if it says `fuses_activation`; its forward then has the parameter
+    `activation`. Where one of these modules has hooks they run one by one, so that every
     hook sees what it would in PyTorch. MINIDL_DEBUG=1 shows the kernels that run.
     """
 
@@ -218,7 +220,10 @@ class Sequential(Numbered):
                 x = layer(x)
                 i += 1
             elif type(last) is MaxPool2d and last._hooks is None and not last.return_indices:
-                x = last.forward(layer.forward(x), "relu")
+                if type(layer) is Conv2d and layer.groups == 1 and last.halves:
+                    x = layer.forward_pooled(x, last.kernel_size, last.stride)
+                else:
+                    x = last.forward(layer.forward(x), "relu")
                 i += 3
             else:
                 x = layer.forward(x, "relu")

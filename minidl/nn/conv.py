@@ -1,5 +1,6 @@
 """Convolutional layers."""
 from ..ops import conv2d, empty, pad, permute_dims
+from ..ops.conv import conv2d_max_pool2d
 from ..ops.conv_nd import BORDERS, add_border
 from . import init
 from .linear import check_sizes
@@ -74,11 +75,21 @@ class Conv2d(Module):
     def forward(self, x, activation=None):
         if getattr(x, "ndim", None) == 3:
             return self.forward(x[None], activation)[0]
+        x = self._padded(x)
+        return conv2d(x, self.weight, self.bias, self.stride, self._both, self.dilation, self.groups, activation)
+
+    def forward_pooled(self, x, kernel_size, stride):
+        """Maximum pooling of relu(forward(x)) in one kernel, which never writes the convolution's own result to memory."""
+        if getattr(x, "ndim", None) == 3:
+            return self.forward_pooled(x[None], kernel_size, stride)[0]
+        window = self.stride, self._both, self.dilation, self.groups
+        return conv2d_max_pool2d(self._padded(x), self.weight, self.bias, window, kernel_size, stride)
+
+    def _padded(self, x):
+        """x with what of its border the kernel does not add."""
         if self.padding_mode != "zeros":
             x = add_border("Conv2d", x, self._border, self.padding_mode)
-        if self._end != (0, 0):
-            x = pad_end(x, self._end)
-        return conv2d(x, self.weight, self.bias, self.stride, self._both, self.dilation, self.groups, activation)
+        return pad_end(x, self._end) if self._end != (0, 0) else x
 
     def extra_repr(self):
         text = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}"

@@ -46,6 +46,13 @@ class MaxPool2d(MaxPooling):
     forward's activation 'relu' is applied to the result.
     """
 
+    @property
+    def halves(self):
+        """Whether the windows are 2x2 and tile the image."""
+        two, none, one = (2, (2, 2)), (0, (0, 0)), (1, (1, 1))
+        return (self.kernel_size in two and self.stride in two and self.padding in none and self.dilation in one
+                and not self.ceil_mode)
+
     def forward(self, x, activation=None):
         return ops.max_pool2d(x, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode,
                               self.return_indices, activation)

@@ -4,8 +4,10 @@ Letters and layouts: kernels/conv2d. Images are (N, C, H, W), weights (O, C/grou
 """
 from .. import kernels
 from ..autograd import op
+from ..kernels.conv2d import geometry
 from .activation import relu_backward
 from .linear import dtypes_differ, require_arrays
+from .pool import max_pool2d_backward
 from .shape import broadcast_to
 
 
@@ -33,6 +35,39 @@ def conv2d_vjp(g, y, x, weight, x_shape, weight_shape, stride, padding, dilation
     if not need[1]:
         return dx, None, g.sum(axis=(0, 2, 3)) if need[2] else None
     return dx, *conv2d_backward_weight(g, x, weight_shape, *window)
+
+
+@op
+def conv2d_max_pool2d_taps(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, kernel_size=2, pool_stride=None,
+                           activation=None):
+    """max_pool2d_taps(conv2d(...)) in one kernel: the unpooled result never reaches memory. Derivatives: theirs in turn.
+
+    Shapes: x (N, C, H, W), weight (O, C/groups, kh, kw), bias (O,) -> twice (N, O, ph, pw).
+    """
+    return kernels.conv2d_max_pool2d(x, weight, bias, stride, padding, dilation, groups, kernel_size, pool_stride, activation)
+
+
+@conv2d_max_pool2d_taps.vjp(x="weight", weight="x")
+def conv2d_max_pool2d_taps_vjp(g, y, x, weight, x_shape, weight_shape, stride, padding, dilation, groups, kernel_size,
+                               pool_stride, need):
+    _, unpooled = geometry(x_shape, weight_shape, stride, padding, dilation, groups)
+    g = max_pool2d_backward(g[0], y[1], unpooled, kernel_size, pool_stride)
+    window = stride, padding, dilation, groups
+    dx = conv2d_backward_data(g, weight, x_shape, *window) if need[0] else None
+    if not need[1]:
+        return dx, None, g.sum(axis=(0, 2, 3)) if need[2] else None
+    return dx, *conv2d_backward_weight(g, x, weight_shape, *window)
+
+
+def conv2d_max_pool2d(x, weight, bias=None, window=(1, 0, 1, 1), kernel_size=2, pool_stride=None):
+    """max_pool2d(relu(conv2d(x, weight, bias, *window)), kernel_size, pool_stride): derivatives and shapes are theirs.
+
+    window: stride, padding, dilation and groups of the convolution. Raises as conv2d does.
+    """
+    require_arrays("conv2d", x, weight)
+    if x.dtype != weight.dtype:
+        raise TypeError(dtypes_differ("conv2d", x, weight))
+    return conv2d_max_pool2d_taps(x, weight, bias, *window, kernel_size, pool_stride, "relu")[0]
 
 
 @op

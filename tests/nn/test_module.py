@@ -453,7 +453,7 @@ def test_a_pooling_takes_the_relu_before_it(monkeypatch):
     net, recorder = nn.Sequential(nn.Conv2d(2, 4, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten()), Recorder(monkeypatch)
     x = ml.randn(3, 2, 8, 8)
     y, names = recorder.during(net, x)
-    assert names == ["conv2d", "max_pool2d"]
+    assert names == ["conv2d_max_pool2d"]
     y.sum().backward()
     gradients = [p.grad.numpy() for p in net.parameters()]
     net.zero_grad()

@@ -1,0 +1,84 @@
+/* Maxima of 2x2 windows that tile an image, of ReLUs of vectors in registers: the result and the number of the first largest
+ * tap, or NO_TAP where none is above zero. A NaN is larger than any number, and the last of several wins. */
+#ifndef CONV_POOL_H
+#define CONV_POOL_H
+#include "panel.h"
+
+enum { NO_TAP = 255 };
+typedef uint8_t vb __attribute__((vector_size(VL)));
+
+/* Stores the first `left` lanes. */
+INLINE void store_maximum(float *y, uint8_t *taps, vf v0, vf v1, vf v2, vf v3, int relu, int left) {
+#if defined(__AVX512F__)
+    __m512 best = (__m512)v0;
+    __m512i where = _mm512_setzero_si512();
+    const __m512 others[3] = {(__m512)v1, (__m512)v2, (__m512)v3};
+#pragma GCC unroll 3
+    for (int i = 0; i < 3; i++) {
+        const __mmask16 take = _mm512_cmp_ps_mask(others[i], best, _CMP_GT_OQ) | _mm512_cmp_ps_mask(others[i], others[i], _CMP_UNORD_Q);
+        best = _mm512_mask_mov_ps(best, take, others[i]);
+        where = _mm512_mask_mov_epi32(where, take, _mm512_set1_epi32(i + 1));
+    }
+    if (relu) {
+        where = _mm512_mask_mov_epi32(_mm512_set1_epi32(NO_TAP), _mm512_cmp_ps_mask(best, _mm512_setzero_ps(), _CMP_GT_OQ), where);
+        best = _mm512_max_ps(_mm512_setzero_ps(), best);
+    }
+    _mm512_mask_storeu_ps(y, lanes(left), best);
+    _mm512_mask_cvtepi32_storeu_epi8(taps, lanes(left), where);
+#else
+    const vf others[3] = {v1, v2, v3};
+    vf best = v0;
+    vi where = {0};
+#pragma GCC unroll 3
+    for (int i = 0; i < 3; i++) {
+        const vi take = (others[i] > best) | (others[i] != others[i]);
+        best = vsel(take, others[i], best);
+        where = visel(take, (vi){0} + (i + 1), where);
+    }
+    if (relu) {
+        where = visel(best > 0, where, (vi){0} + NO_TAP);
+        best = vmax((vf){0}, best);
+    }
+    store_cols(y, best, left);
+    const vb bytes = __builtin_convertvector(where, vb);
+    memcpy(taps, &bytes, (size_t)(left < VL ? left : VL));
+#endif
+}
+
+/* A tile whose rows are the pixels of 2x2 windows, four by four; t->y and taps have a row for each window. */
+INLINE void panel_pool_run(const int mr, const int nv, const panel_args *t, uint8_t *const *taps) {
+    vf acc[PANEL_ROWS][PANEL_NV];
+    panel_sums(mr, nv, t, acc);
+#pragma GCC unroll 3
+    for (int i = 0; i < mr; i += 4)
+#pragma GCC unroll 4
+        for (int v = 0; v < nv; v++)
+            store_maximum(t->y[i / 4] + v * VL, taps[i / 4] + v * VL, acc[i][v], acc[i + 1][v], acc[i + 2][v], acc[i + 3][v],
+                          t->relu, t->cols - v * VL);
+}
+
+#define PANEL_POOL(nv, mr)                                                                                     \
+    __attribute__((noinline)) static void panel_pool_##nv##_##mr(const panel_args *t, uint8_t *const *taps) { \
+        panel_pool_run(mr, nv, t, taps);                                                                       \
+    }
+PANEL_POOL(1, 4)
+PANEL_POOL(1, 8)
+PANEL_POOL(2, 4)
+#if VREGS == 32
+PANEL_POOL(1, 12)
+PANEL_POOL(2, 8)
+PANEL_POOL(2, 12)
+PANEL_POOL(3, 4)
+PANEL_POOL(3, 8)
+PANEL_POOL(4, 4)
+#endif
+
+static void (*const panel_pool_functions[PANEL_NV][3])(const panel_args *, uint8_t *const *) = {
+#if VREGS == 32
+    {panel_pool_1_4, panel_pool_1_8, panel_pool_1_12}, {panel_pool_2_4, panel_pool_2_8, panel_pool_2_12},
+    {panel_pool_3_4, panel_pool_3_8}, {panel_pool_4_4},
+#else
+    {panel_pool_1_4, panel_pool_1_8}, {panel_pool_2_4},
+#endif
+};
+#endif
