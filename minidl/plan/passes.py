@@ -7,7 +7,7 @@ from .step import Buffer, Ref, Step, copied
 
 def optimized(steps, results):
     """All passes in their order."""
-    for run in (compact_results, fold_constants, drop_copies, fuse, drop_unused):
+    for run in (compact_results, fold_constants, drop_copies, fuse, drop_unused, in_place):
         steps, results = run(steps, results)
     return steps, results
 
@@ -56,23 +56,51 @@ def drop_copies(steps, results):
     writes = Counter(r.buffer for step in steps for r in step.outs)
     replaced, kept = {}, []
     for step in steps:
-        step.outs = [_followed(r, replaced) for r in step.outs]
-        step.ins = [[_followed(r, replaced) for r in part] if type(part) is list else _followed(part, replaced)
-                    for part in step.ins]
+        _follow(step, replaced)
         if step.name == "copy" and step.outs[0].buffer.kind == "temporary":
             to, source = step.outs[0], step.ins[0]
-            if (writes[to.buffer] == 1 and writes[source.buffer] <= 1 and to.whole and source.whole
-                    and to.dtype == source.dtype and to.shape == source.shape and to.strides == source.strides):
-                replaced[to.buffer] = source.buffer
+            if (writes[to.buffer] == 1 and writes[source.buffer] <= 1 and to.whole and to.dtype == source.dtype
+                    and to.shape == source.shape and to.strides == source.strides):
+                replaced[to.buffer] = source
                 continue
         kept.append(step)
     return kept, results
 
 
+def in_place(steps, results):
+    """An elementwise step writes over what it reads where that is not wanted any more: half the memory to go through."""
+    touched = defaultdict(list)
+    for i, step in enumerate(steps):
+        for buffer in {r.buffer for r in (*step.reads(), *step.outs)}:
+            touched[buffer].append(i)
+    replaced = {}
+    for i, step in enumerate(steps):
+        if step.kernel is None or step.kernel.family.rpartition(".")[2] not in ("elementwise", "arithmetic"):
+            continue
+        (out,) = step.outs
+        for ref in step.reads():
+            if (ref.buffer.kind == "temporary" and touched[ref.buffer][-1] == i and touched[out.buffer][0] == i and ref.whole
+                    and out.whole and ref.shape == out.shape and ref.strides == out.strides and ref.dtype == out.dtype):
+                old, new = (ref, out) if out.buffer.kind == "output" else (out, ref)
+                replaced[old.buffer] = new
+                break
+    for step in steps:
+        _follow(step, replaced)
+    return steps, results
+
+
+def _follow(step, replaced):
+    """Lets a step use what came in the place of buffers."""
+    step.outs = [_followed(r, replaced) for r in step.outs]
+    step.ins = [[_followed(r, replaced) for r in part] if type(part) is list else _followed(part, replaced)
+                for part in step.ins]
+
+
 def _followed(ref, replaced):
     if ref is None or ref.buffer not in replaced:
         return ref
-    return _followed(ref.moved(replaced[ref.buffer]), replaced)
+    source = replaced[ref.buffer]
+    return _followed(Ref(source.buffer, source.offset + ref.offset, ref.shape, ref.strides, ref.dtype), replaced)
 
 
 def drop_unused(steps, results):

@@ -70,10 +70,6 @@ class Ref:
                 and self.dtype == other.dtype and all(a == b or n == 1 for a, b, n in
                                                       zip(self.strides, other.strides, self.shape)))
 
-    def moved(self, buffer):
-        """The same place in another buffer."""
-        return Ref(buffer, self.offset, self.shape, self.strides, self.dtype)
-
     def seen_as(self, shape):
         """The same memory, in C order, under another shape."""
         strides, step = [], self.dtype.itemsize

@@ -116,3 +116,22 @@ def test_memory_that_lives_at_the_same_time_lies_apart():
         for b in buffers[i + 1:last[a] + 1]:  # made while a was still wanted
             assert a.offset + a.size <= b.offset or b.offset + b.size <= a.offset
     assert size < sum(b.size for b in buffers)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_elementwise_steps_write_over_what_nothing_else_reads(dtype):
+    def chain(x):
+        a = x * 2
+        b = F.silu(a)
+        c = F.sigmoid(b)
+        d = b + c  # b is read again
+        return F.gelu(d) * x[:, :1], F.elu(c), d
+
+    x = normal(30, 40, dtype=dtype)
+    compiled = ml.compile(chain, x)
+    for y, expected in zip(compiled(x), chain(ml.tensor(x))):
+        np.testing.assert_allclose(y, expected.numpy(), rtol=1e-5, atol=1e-6)
+    nested = nn.Sequential(nn.BatchNorm1d(5), nn.SiLU(), nn.Sigmoid(), nn.GELU(), nn.Linear(5, 4))
+    x = normal(64, 5)
+    np.testing.assert_allclose(ml.compile(nested, x)(x), eager(nested, x), rtol=1e-5, atol=1e-6)
+    assert "arena 1280 bytes" in ml.compile(nested, x).describe()
