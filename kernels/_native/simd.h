@@ -89,7 +89,16 @@ INLINE void vtranspose(vf *r) {
     }
 }
 
-/* Sums over lanes go pairwise, halves first. */
+/* Over lanes it goes pairwise, halves first. */
+#if defined(__AVX512DQ__)
+#define VHALVES(x, op)                                                                                    \
+    const __m256 half = _mm256_##op##_ps(_mm512_castps512_ps256((__m512)x), _mm512_extractf32x8_ps((__m512)x, 1)); \
+    const __m128 quarter = _mm_##op##_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));    \
+    const __m128 pair = _mm_##op##_ps(quarter, _mm_movehl_ps(quarter, quarter));                           \
+    return _mm_cvtss_f32(_mm_##op##_ss(pair, _mm_movehdup_ps(pair)))
+INLINE float vsum(vf x) { VHALVES(x, add); }
+INLINE float vmax_lane(vf x) { VHALVES(x, max); }
+#else
 INLINE float vsum(vf x) {
     float t[VL];
     vstore(t, x);
@@ -104,4 +113,5 @@ INLINE float vmax_lane(vf x) {
     for (int i = 1; i < VL; i++) m = t[i] > m ? t[i] : m;
     return m;
 }
+#endif
 #endif

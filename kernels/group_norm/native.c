@@ -5,13 +5,16 @@
  * Chunks depend on the shape alone, so that the bits do not depend on the threads. */
 #include "moments.h"
 
-enum { GROUP = 4, RUN = 64, MIN_PIXELS = 16, CHUNK_FLOATS = 8192 };
+enum { GROUP = 4, RUN = 64, MIN_PIXELS = 16, CHUNK_FLOATS = 8192, CACHED_FLOATS = 1 << 18 };
 
 typedef struct {
     float *y;
     const float *x, *g;
     float *about, *scale, *slope, *shift; /* (images, channels): y = scale * (x - about) + shift, or with g
                                            * scale * g + slope * (x - about) + shift */
+    float *mean, *rstd;           /* (images, groups) */
+    const float *weight, *bias;
+    double eps;
     double *parts; /* (images, chunks, 2, channels): mean and squares about it; or the sums of g and g * (x - about) */
     int64_t images, pixels, channels, groups, per_task, tasks, chunks;
     int last; /* channels lie side by side: a task is a chunk of pixels; else a range of channels, and there is one chunk */
@@ -160,6 +163,76 @@ static void over(job *j, void (*body)(int64_t, void *)) {
     else md_parallel(tasks, body, j);
 }
 
+/* The statistics of one group and the coefficients of its channels, from the sums over its chunks. */
+static void finish_group(const job *j, int64_t image, int64_t group) {
+    const int64_t width = j->channels / j->groups, i = image * j->groups + group, c0 = group * width;
+    const double *part = j->parts + image * j->chunks * 2 * j->channels, count = (double)j->pixels * (double)width;
+    double total = 0, squares = 0;
+    for (int pass = 0; pass < 2; pass++)
+        for (int64_t k = 0; k < j->chunks; k++) {
+            const double *first = part + k * 2 * j->channels, *second = first + j->channels;
+            const double pixels = (double)(j->last ? md_min(j->per_task, j->pixels - k * j->per_task) : j->pixels);
+            for (int64_t c = c0; c < c0 + width; c++)
+                if (pass == 0) total += first[c] * (pixels / count);
+                else squares += second[c] + pixels * (first[c] - total) * (first[c] - total);
+        }
+    const double inverse = 1 / __builtin_sqrt(squares / count + j->eps);
+    j->mean[i] = (float)total;
+    j->rstd[i] = (float)inverse;
+    for (int64_t c = c0; c < c0 + width; c++) {
+        const double scale = j->weight ? j->weight[c] * inverse : inverse;
+        j->about[image * j->channels + c] = j->mean[i];
+        j->scale[image * j->channels + c] = (float)scale;
+        j->shift[image * j->channels + c] = (float)((j->bias ? j->bias[c] : 0) + (j->mean[i] - total) * scale);
+    }
+}
+
+/* The coefficients of the derivative in one group. */
+static void finish_gradient(const job *j, int64_t image, int64_t group) {
+    const int64_t width = j->channels / j->groups, c0 = group * width, at = image * j->channels;
+    const double *part = j->parts + image * j->chunks * 2 * j->channels, count = (double)j->pixels * (double)width;
+    const double rstd = j->rstd[image * j->groups + group];
+    double of_g = 0, of_d = 0;
+    for (int64_t k = 0; k < j->chunks; k++)
+        for (int64_t c = c0; c < c0 + width; c++) {
+            const double w = j->weight ? j->weight[c] : 1;
+            of_g += w * part[k * 2 * j->channels + c];
+            of_d += w * part[(k * 2 + 1) * j->channels + c];
+        }
+    for (int64_t c = c0; c < c0 + width; c++) {
+        j->scale[at + c] = (float)(j->weight ? j->weight[c] * rstd : rstd);
+        j->slope[at + c] = (float)(-of_d / count * rstd * rstd * rstd);
+        j->shift[at + c] = (float)(-of_g / count * rstd);
+    }
+}
+
+static void finish(const job *j, int64_t image) {
+    for (int64_t group = 0; group < j->groups; group++)
+        if (j->g) finish_gradient(j, image, group);
+        else finish_group(j, image, group);
+}
+
+/* An image that stays in a core's cache is summed and scaled by the same thread. */
+static void image_task(int64_t image, void *ctx) {
+    const job *j = ctx;
+    for (int64_t t = 0; t < j->tasks; t++) sum_task(image * j->tasks + t, ctx);
+    finish(j, image);
+    for (int64_t t = 0; t < j->tasks; t++) apply_task((j->images - 1 - image) * j->tasks + t, ctx);
+}
+
+static void whole(job *j) {
+    const int64_t image = j->pixels * j->channels;
+    if (image <= CACHED_FLOATS && j->images >= 2 * md_get_threads()) {
+        if (j->images * image * (int64_t)sizeof(float) < MD_SMALL_BYTES)
+            for (int64_t i = 0; i < j->images; i++) image_task(i, j);
+        else md_parallel(j->images, image_task, j);
+        return;
+    }
+    over(j, sum_task);
+    for (int64_t i = 0; i < j->images; i++) finish(j, i);
+    over(j, apply_task);
+}
+
 static int describe(job *j, const md_array *y, const md_array *x, const md_array *g, int64_t groups) {
     const int dense = md_contiguous(x) && md_contiguous(y) && (!g || md_contiguous(g));
     const int last = md_channels_last(x) && md_channels_last(y) && (!g || md_channels_last(g));
@@ -187,43 +260,20 @@ static int usable(const md_array *a, int n) {
 }
 
 MD_KERNEL(group_norm, 3, 3) {
-    const float *weight = (float *)a[4].data, *bias = (float *)a[5].data;
-    float *mean = (float *)a[1].data, *rstd = (float *)a[2].data;
     job j;
     if (!usable(a, n)) return MD_NOT_MINE;
     const int status = describe(&j, &a[0], &a[3], NULL, (int64_t)p[0]);
     if (status != MD_DONE) return status;
-    over(&j, sum_task);
-    const int64_t width = j.channels / j.groups;
-    for (int64_t i = 0; i < j.images * j.groups; i++) {
-        const int64_t image = i / j.groups, c0 = i % j.groups * width;
-        const double *part = j.parts + image * j.chunks * 2 * j.channels;
-        double total = 0, squares = 0;
-        for (int pass = 0; pass < 2; pass++)
-            for (int64_t k = 0; k < j.chunks; k++) {
-                const double *first = part + k * 2 * j.channels, *second = first + j.channels;
-                const double pixels = (double)(j.last ? md_min(j.per_task, j.pixels - k * j.per_task) : j.pixels);
-                const double share = pixels / ((double)j.pixels * (double)width);
-                for (int64_t c = c0; c < c0 + width; c++)
-                    if (pass == 0) total += first[c] * share;
-                    else squares += second[c] + pixels * (first[c] - total) * (first[c] - total);
-            }
-        const double inverse = 1 / __builtin_sqrt(squares / ((double)j.pixels * (double)width) + p[1]);
-        mean[i] = (float)total;
-        rstd[i] = (float)inverse;
-        for (int64_t c = c0; c < c0 + width; c++) {
-            const double scale = weight ? weight[c] * inverse : inverse;
-            j.about[image * j.channels + c] = mean[i];
-            j.scale[image * j.channels + c] = (float)scale;
-            j.shift[image * j.channels + c] = (float)((bias ? bias[c] : 0) + (mean[i] - total) * scale);
-        }
-    }
-    over(&j, apply_task);
+    j.mean = (float *)a[1].data;
+    j.rstd = (float *)a[2].data;
+    j.weight = (float *)a[4].data;
+    j.bias = (float *)a[5].data;
+    j.eps = p[1];
+    whole(&j);
     return MD_DONE;
 }
 
 MD_KERNEL(group_norm_backward, 3, 5) {
-    const float *mean = (float *)a[5].data, *rstd = (float *)a[6].data, *weight = (float *)a[7].data;
     float *dweight = (float *)a[1].data, *dbias = (float *)a[2].data;
     job j;
     if (!usable(a, n)) return MD_NOT_MINE;
@@ -231,34 +281,24 @@ MD_KERNEL(group_norm_backward, 3, 5) {
     if (status != MD_DONE) return status;
     double *total = md_scratch(MD_SLOT_C, (size_t)(2 * j.channels + 1) * sizeof(double));
     if (!total) return MD_NO_MEMORY;
-    const int64_t width = j.channels / j.groups;
-    for (int64_t i = 0; i < j.images * j.channels; i++)
-        j.about[i] = mean[i / j.channels * j.groups + i % j.channels / width];
-    over(&j, sum_task);
-    for (int64_t c = 0; c < 2 * j.channels; c++) total[c] = 0;
-    for (int64_t i = 0; i < j.images * j.groups; i++) {
-        const int64_t image = i / j.groups, c0 = i % j.groups * width, at = image * j.channels;
-        const double *part = j.parts + image * j.chunks * 2 * j.channels, count = (double)j.pixels * (double)width;
-        double of_g = 0, of_d = 0;
-        for (int64_t k = 0; k < j.chunks; k++)
-            for (int64_t c = c0; c < c0 + width; c++) {
-                const double g = part[k * 2 * j.channels + c], gd = part[(k * 2 + 1) * j.channels + c];
-                const double w = weight ? weight[c] : 1;
-                of_g += w * g;
-                of_d += w * gd;
-                total[c] += gd * rstd[i];
-                total[j.channels + c] += g;
-            }
-        for (int64_t c = c0; c < c0 + width; c++) {
-            j.scale[at + c] = weight ? weight[c] * rstd[i] : rstd[i];
-            j.slope[at + c] = (float)(-of_d / count * rstd[i] * rstd[i] * rstd[i]);
-            j.shift[at + c] = (float)(-of_g / count * rstd[i]);
+    j.mean = (float *)a[5].data;
+    j.rstd = (float *)a[6].data;
+    j.weight = (float *)a[7].data;
+    const int64_t width = j.channels / j.groups, channels = j.channels;
+    for (int64_t i = 0; i < j.images * channels; i++) j.about[i] = j.mean[i / channels * j.groups + i % channels / width];
+    whole(&j);
+    for (int64_t c = 0; c < 2 * channels; c++) total[c] = 0;
+    for (int64_t i = 0; i < j.images * j.chunks; i++) {
+        const double *part = j.parts + i * 2 * channels;
+        const float *rstd = j.rstd + i / j.chunks * j.groups;
+        for (int64_t c = 0; c < channels; c++) {
+            total[c] += part[channels + c] * rstd[c / width];
+            total[channels + c] += part[c];
         }
     }
-    for (int64_t c = 0; c < j.channels; c++) {
+    for (int64_t c = 0; c < channels; c++) {
         dweight[c] = (float)total[c];
-        dbias[c] = (float)total[j.channels + c];
+        dbias[c] = (float)total[channels + c];
     }
-    over(&j, apply_task);
     return MD_DONE;
 }

@@ -9,6 +9,7 @@ from .._dispatch import kernel
 
 class NormParams(NamedTuple):
     eps: float
+    relu: bool = False
 
 
 def check(op, x, **vectors):
@@ -30,9 +31,20 @@ def check_given(op, x, **vectors):
     check(op, x, **vectors)
 
 
+def in_c_order(x):
+    return type(x) is np.ndarray and x.flags.c_contiguous
+
+
 def like(x):
-    """The result's shape, dtype and layout."""
-    return (x.shape, x.dtype, "channels_last") if x.ndim == 4 else (x.shape, x.dtype)
+    """The result's shape, dtype and layout: x's where that is C order, else channels-last."""
+    return (x.shape, x.dtype, "channels_last") if x.ndim == 4 and not in_c_order(x) else (x.shape, x.dtype)
+
+
+def laid(a, x):
+    """An image laid out in memory as the result for x is, copied where it was not; anything else as it is."""
+    if type(a) is not np.ndarray or a.ndim != 4 or a.flags.c_contiguous == in_c_order(x):
+        return a
+    return np.ascontiguousarray(a) if in_c_order(x) else channels_last(a)
 
 
 @kernel(tolerance=2e-6)
@@ -47,33 +59,45 @@ def batch_norm(x, weight, bias, mean, var, eps=1e-5):
     return [like(x)], (x, weight, bias, mean, var), NormParams(eps)
 
 
-@kernel(tolerance=2e-6)
-def batch_norm_train(x, weight=None, bias=None, eps=1e-5):
-    """Normalises each channel of x by its own mean and variance.
+def beside(op, x, **arrays):
+    """Raises ValueError unless every array given has x's shape and dtype."""
+    for name, a in arrays.items():
+        if a is not None and (a.shape != x.shape or a.dtype != x.dtype):
+            raise ValueError(f"{op}: {name} is {a.dtype}{a.shape}: as x, {x.dtype}{x.shape}, expected")
 
-    x: (N, C, ...); weight, bias: (C,) or None. Returns y (shaped as x), mean, var (biased: of all N... values) and
-    rstd = 1 / sqrt(var + eps), each (C,). Raises ValueError where shapes do not match or a channel has no values.
+
+@kernel(tolerance=2e-6)
+def batch_norm_train(x, weight=None, bias=None, eps=1e-5, activation=None, residual=None):
+    """Normalises each channel of x by its own mean and variance; activation "relu": then adds residual and takes the relu.
+
+    x: (N, C, ...); weight, bias: (C,) or None; residual: as x, or None. Returns y (shaped as x), mean, var (biased: of all
+    N... values) and rstd = 1 / sqrt(var + eps), each (C,). Raises ValueError where shapes do not match, a channel has no
+    values, or for another activation, or a residual without one.
     """
     check("batch_norm_train", x, weight=weight, bias=bias)
+    beside("batch_norm_train", x, residual=residual)
     if x.size == 0:
         raise ValueError(f"batch_norm_train: x {x.shape}: a value or more in each channel expected")
+    if activation not in (None, "relu") or (residual is not None and activation is None):
+        raise ValueError(f"batch_norm_train: activation={activation!r}: 'relu' expected, or None without a residual")
     vector = (x.shape[1:2], x.dtype)
-    return [like(x), vector, vector, vector], (x, weight, bias), NormParams(eps)
+    return [like(x), vector, vector, vector], (x, weight, bias, laid(residual, x)), NormParams(eps, activation is not None)
 
 
 @kernel(tolerance=4e-6)
-def batch_norm_backward(g, x, mean, rstd, weight=None):
-    """The derivative of `batch_norm_train`, through the statistics too.
+def batch_norm_backward(g, x, mean, rstd, weight=None, out=None):
+    """The derivative of `batch_norm_train`, through the statistics too; out: g counts only where this is above 0.
 
-    g, x: (N, C, ...); mean, rstd: (C,), as `batch_norm_train` returned them; weight: (C,) or None.
-    Returns dx (shaped as x), dweight and dbias (C,). Raises ValueError where shapes do not match.
+    g, x, out: (N, C, ...); mean, rstd: (C,), as `batch_norm_train` returned them, like out where a relu was taken (None where
+    not); weight: (C,) or None. Returns dx (shaped as x), dweight and dbias (C,). Raises ValueError where shapes do not match.
     """
     check("batch_norm_backward", x, weight=weight)
     check_given("batch_norm_backward", x, mean=mean, rstd=rstd)
+    beside("batch_norm_backward", x, out=out)
     if g.shape != x.shape:
         raise ValueError(f"batch_norm_backward: g {g.shape}: the shape of x, {x.shape}, expected")
     vector = (x.shape[1:2], x.dtype)
-    return [like(x), vector, vector], (g, x, mean, rstd, weight), NormParams(0.0)
+    return [like(x), vector, vector], (laid(g, x), x, mean, rstd, weight, laid(out, x)), NormParams(0.0)
 
 
 @batch_norm.cost
@@ -107,6 +131,8 @@ def inputs():
     yield "wide rows", normal(130, 531), False
     yield "one row", normal(1, 19), False
     yield "sequence", normal(3, 18, 11), False
+    yield "C order, large mean", normal(6, 7, 20, 30) + np.float32(30), False
+    yield "C order, 8x64x56x56", normal(8, 64, 56, 56), True
     yield "volume", normal(2, 5, 3, 4, 3), False
     yield "large mean", image(4, 33, 16, 16) + np.float32(30), False
     yield "constant channels", np.full((3, 17, 4, 4), 3, "float32"), False
@@ -140,6 +166,11 @@ def batch_norm_train_cases():
         yield case(label, x, *affine(x), bench=bench)
         if not bench:
             yield case(f"{label}, no affine", x, eps=0.01)
+        if x.ndim == 4:
+            yield case(f"{label}, relu", x, *affine(x), activation="relu", bench=bench)
+            residual = normal(*x.shape, dtype=x.dtype, seed=5)
+            residual = residual if x.flags.c_contiguous else channels_last(residual)
+            yield case(f"{label}, residual and relu", x, *affine(x), activation="relu", residual=residual, bench=bench)
 
 
 @batch_norm_backward.examples
@@ -148,9 +179,13 @@ def batch_norm_backward_cases():
         axes = (0, *range(2, x.ndim))
         mean, rstd = x.mean(axes), 1 / np.sqrt(x.var(axes) + x.dtype.type(1e-5))
         g = normal(*x.shape, dtype=x.dtype, seed=4)
-        g = channels_last(g) if x.ndim == 4 else g
+        g = channels_last(g) if x.ndim == 4 and not x.flags.c_contiguous else g
         yield case(label, g, x, mean, rstd, affine(x)[0], bench=bench)
         if not bench:
             yield case(f"{label}, no affine", g, x, mean, rstd)
+        if x.ndim == 4:
+            out = normal(*x.shape, dtype=x.dtype, seed=6)
+            out = out if x.flags.c_contiguous else channels_last(out)
+            yield case(f"{label}, relu", g, x, mean, rstd, affine(x)[0], out, bench=bench)
     yield case("g in C order", normal(2, 20, 4, 5), channels_last(normal(2, 20, 4, 5)), normal(20), uniform(20), None)
     yield case("no images", normal(0, 3, 4, 4), normal(0, 3, 4, 4), normal(3), uniform(3), None)

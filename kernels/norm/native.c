@@ -4,7 +4,7 @@
  * merged in double in their order. Chunks depend on the shape alone, so that the bits do not depend on the threads.
  * Means and squares are taken about a chunk's own mean (read a second time, from cache), which is as accurate as two
  * passes over memory (Chan, Golub, LeVeque 1983). */
-#include "md.h"
+#include "planes.h"
 #include "simd.h"
 #include <math.h>
 
@@ -14,12 +14,14 @@ typedef struct {
     float *y;
     const float *x, *g, *mean, *g_mean; /* y = scale * (x - mean) + shift */
     const float *scale, *slope, *shift; /* with g: y = scale * (g - g_mean) + slope * (x - mean) */
-    int64_t rows, channels, y_row, x_row, g_row, rows_per_chunk, chunks, blocks;
+    const float *residual, *out;        /* relu: y = max(0, ... + residual); out: g counts where it is above 0 */
+    int64_t rows, channels, y_row, x_row, g_row, residual_row, out_row, rows_per_chunk, chunks, blocks;
+    int relu;
     double *first, *second; /* chunks x channels: mean and squares about it; or the sums of g and of g * (x - mean) */
 } norm;
 
 /* The sums over rows of GROUP or fewer vectors of channels, of d = x - shift and of d * d; or of g and of g * d. */
-INLINE void sums(const float *x, int64_t x_row, const float *g, int64_t g_row, int64_t rows, int vectors,
+INLINE void sums(const norm *c, const float *x, const float *g, const float *out, int64_t rows, int vectors,
                  const vf *shift, double *first, double *second) {
     for (int i = 0; i < vectors * VL; i++) first[i] = second[i] = 0;
     for (int64_t r = 0; r < rows; r += RUN) {
@@ -28,7 +30,9 @@ INLINE void sums(const float *x, int64_t x_row, const float *g, int64_t g_row, i
         for (int64_t i = r; i < md_min(rows, r + RUN); i++)
 #pragma GCC unroll 4
             for (int v = 0; v < vectors; v++) {
-                const vf d = vload(x + i * x_row + v * VL) - shift[v], f = g ? vload(g + i * g_row + v * VL) : d;
+                const vf d = vload(x + i * c->x_row + v * VL) - shift[v];
+                vf f = g ? vload(g + i * c->g_row + v * VL) : d;
+                if (out) f = vsel(vload(out + i * c->out_row + v * VL) > 0.0f, f, (vf){0});
                 a[v] += f;
                 b[v] += f * d;
             }
@@ -56,7 +60,7 @@ INLINE void group_statistics(const norm *c, const float *x, int64_t rows, int ve
     vf about[GROUP];
     float t[GROUP * VL];
     rough_mean(x, c->x_row, rows, vectors, about);
-    sums(x, c->x_row, NULL, 0, rows, vectors, about, mean, squares);
+    sums(c, x, NULL, NULL, rows, vectors, about, mean, squares);
     for (int v = 0; v < vectors; v++) vstore(t + v * VL, about[v]);
     for (int i = 0; i < vectors * VL; i++) {
         const double off = mean[i] / (double)rows;
@@ -65,11 +69,12 @@ INLINE void group_statistics(const norm *c, const float *x, int64_t rows, int ve
     }
 }
 
-INLINE void group_products(const norm *c, const float *x, const float *g, int64_t rows, int vectors, const float *mean,
-                           double *first, double *second) {
+INLINE void group_products(const norm *c, const float *x, const float *g, const float *out, int64_t rows, int vectors,
+                           const float *mean, double *first, double *second) {
     vf about[GROUP];
     for (int v = 0; v < vectors; v++) about[v] = vload(mean + v * VL);
-    sums(x, c->x_row, g, c->g_row, rows, vectors, about, first, second);
+    if (out) sums(c, x, g, out, rows, vectors, about, first, second);
+    else sums(c, x, g, NULL, rows, vectors, about, first, second);
 }
 
 /* One chunk of rows and one block of channels. */
@@ -78,14 +83,17 @@ static void chunk(int64_t task, void *ctx) {
     const int64_t k = task / c->blocks, row = k * c->rows_per_chunk, rows = md_min(c->rows_per_chunk, c->rows - row);
     const int64_t end = md_min(c->channels, (task % c->blocks + 1) * BLOCK);
     const float *x = c->x + row * c->x_row, *g = c->g ? c->g + row * c->g_row : NULL;
+    const float *out = c->out ? c->out + row * c->out_row : NULL;
     double *first = c->first + k * c->channels, *second = c->second + k * c->channels;
     int64_t ch = task % c->blocks * BLOCK;
     for (; ch + GROUP * VL <= end; ch += GROUP * VL) {
-        if (g) group_products(c, x + ch, g + ch, rows, GROUP, c->mean + ch, first + ch, second + ch);
+        if (g) group_products(c, x + ch, g + ch, out ? out + ch : NULL, rows, GROUP,
+                              c->mean + ch, first + ch, second + ch);
         else group_statistics(c, x + ch, rows, GROUP, first + ch, second + ch);
     }
     for (; ch + VL <= end; ch += VL) {
-        if (g) group_products(c, x + ch, g + ch, rows, 1, c->mean + ch, first + ch, second + ch);
+        if (g) group_products(c, x + ch, g + ch, out ? out + ch : NULL, rows, 1,
+                              c->mean + ch, first + ch, second + ch);
         else group_statistics(c, x + ch, rows, 1, first + ch, second + ch);
     }
     for (; ch < end; ch++) {
@@ -96,7 +104,8 @@ static void chunk(int64_t task, void *ctx) {
             about /= (double)rows;
         }
         for (int64_t i = 0; i < rows; i++) {
-            const double d = x[i * c->x_row + ch] - about, f = g ? g[i * c->g_row + ch] : d;
+            const double d = x[i * c->x_row + ch] - about;
+            const double f = !g ? d : out && !(out[i * c->out_row + ch] > 0) ? 0 : g[i * c->g_row + ch];
             a += f;
             b += f * d;
         }
@@ -106,24 +115,52 @@ static void chunk(int64_t task, void *ctx) {
 }
 
 /* The result of some rows for GROUP or fewer vectors of channels, whose coefficients stay in registers. */
-INLINE void apply(const norm *c, int64_t row, int64_t end, int64_t ch, int vectors, int with_g) {
+enum { WITH_G = 1, RELU = 2, RESIDUAL = 4, OUT = 8 };
+INLINE void apply(const norm *c, int64_t row, int64_t end, int64_t ch, int vectors, int kind) {
     vf mean[GROUP], scale[GROUP], third[GROUP], g_mean[GROUP];
     for (int v = 0; v < vectors; v++) {
         mean[v] = vload(c->mean + ch + v * VL);
         scale[v] = vload(c->scale + ch + v * VL);
-        third[v] = vload((with_g ? c->slope : c->shift) + ch + v * VL);
-        if (with_g) g_mean[v] = vload(c->g_mean + ch + v * VL);
+        third[v] = vload((kind & WITH_G ? c->slope : c->shift) + ch + v * VL);
+        if (kind & WITH_G) g_mean[v] = vload(c->g_mean + ch + v * VL);
     }
     for (; row < end; row++) {
-        const float *x = c->x + row * c->x_row + ch, *g = with_g ? c->g + row * c->g_row + ch : NULL;
+        const float *x = c->x + row * c->x_row + ch, *g = kind & WITH_G ? c->g + row * c->g_row + ch : NULL;
+        const float *residual = kind & RESIDUAL ? c->residual + row * c->residual_row + ch : NULL;
+        const float *out = kind & OUT ? c->out + row * c->out_row + ch : NULL;
         float *y = c->y + row * c->y_row + ch;
 #pragma GCC unroll 4
         for (int v = 0; v < vectors; v++) {
             const vf d = vload(x + v * VL) - mean[v];
-            if (with_g) vstore(y + v * VL, scale[v] * (vload(g + v * VL) - g_mean[v]) + third[v] * d);
-            else vstore(y + v * VL, scale[v] * d + third[v]);
+            vf r = scale[v] * d + third[v];
+            if (kind & WITH_G) {
+                vf gradient = vload(g + v * VL);
+                if (kind & OUT) gradient = vsel(vload(out + v * VL) > 0.0f, gradient, (vf){0});
+                r = scale[v] * (gradient - g_mean[v]) + third[v] * d;
+            }
+            if (kind & RESIDUAL) r += vload(residual + v * VL);
+            if (kind & RELU) r = vmax((vf){0}, r);
+            vstore(y + v * VL, r);
         }
     }
+}
+
+INLINE void apply_some(const norm *c, int64_t row, int64_t end, int64_t ch, int vectors) {
+    if (c->g && c->out) apply(c, row, end, ch, vectors, WITH_G | OUT);
+    else if (c->g) apply(c, row, end, ch, vectors, WITH_G);
+    else if (c->residual) apply(c, row, end, ch, vectors, RELU | RESIDUAL);
+    else if (c->relu) apply(c, row, end, ch, vectors, RELU);
+    else apply(c, row, end, ch, vectors, 0);
+}
+
+static float apply_one(const norm *c, int64_t i, int64_t j) {
+    const float d = c->x[i * c->x_row + j] - c->mean[j];
+    if (c->g) {
+        const int counts = !c->out || c->out[i * c->out_row + j] > 0;
+        return c->scale[j] * ((counts ? c->g[i * c->g_row + j] : 0) - c->g_mean[j]) + c->slope[j] * d;
+    }
+    const float r = c->scale[j] * d + c->shift[j] + (c->residual ? c->residual[i * c->residual_row + j] : 0);
+    return c->relu && r < 0 ? 0 : r;
 }
 
 static void apply_chunk(int64_t task, void *ctx) {
@@ -132,20 +169,10 @@ static void apply_chunk(int64_t task, void *ctx) {
     const int64_t k = c->first ? c->chunks - 1 - task : task;
     const int64_t row = k * c->rows_per_chunk, end = md_min(c->rows, row + c->rows_per_chunk);
     int64_t ch = 0;
-    for (; ch + GROUP * VL <= c->channels; ch += GROUP * VL) {
-        if (c->g) apply(c, row, end, ch, GROUP, 1);
-        else apply(c, row, end, ch, GROUP, 0);
-    }
-    for (; ch + VL <= c->channels; ch += VL) {
-        if (c->g) apply(c, row, end, ch, 1, 1);
-        else apply(c, row, end, ch, 1, 0);
-    }
+    for (; ch + GROUP * VL <= c->channels; ch += GROUP * VL) apply_some(c, row, end, ch, GROUP);
+    for (; ch + VL <= c->channels; ch += VL) apply_some(c, row, end, ch, 1);
     for (int64_t i = row; i < end; i++)
-        for (int64_t j = ch; j < c->channels; j++) {
-            const float d = c->x[i * c->x_row + j] - c->mean[j];
-            c->y[i * c->y_row + j] = c->g ? c->scale[j] * (c->g[i * c->g_row + j] - c->g_mean[j]) + c->slope[j] * d
-                                          : c->scale[j] * d + c->shift[j];
-        }
+        for (int64_t j = ch; j < c->channels; j++) c->y[i * c->y_row + j] = apply_one(c, i, j);
 }
 
 static void over(const norm *c, int64_t tasks, void (*body)(int64_t, void *)) {
@@ -185,6 +212,14 @@ static int describe(norm *c, const md_array *y, const md_array *x, const md_arra
     return 1;
 }
 
+/* An array of x's shape, or none: its data and row stride. */
+static int beside(const md_array *a, const float **data, int64_t *row) {
+    if (!a->data) return 1;
+    *data = (float *)a->data;
+    *row = row_stride(a);
+    return *row >= 0;
+}
+
 /* Scratch for the chunks' statistics; returns that for `vectors` vectors of floats, NULL where there is no memory. */
 static float *reserve(norm *c, int64_t vectors) {
     const int64_t parts = c->chunks * c->channels;
@@ -198,9 +233,12 @@ static float *reserve(norm *c, int64_t vectors) {
 MD_KERNEL(batch_norm, 1, 5) {
     const md_array *weight = &a[2], *bias = &a[3], *mean = &a[4], *var = &a[5];
     norm c;
-    if (!describe(&c, &a[0], &a[1], NULL) || !vector_or_none(weight) || !vector_or_none(bias) ||
-        !vector_or_none(mean) || !vector_or_none(var))
-        return MD_NOT_MINE;
+    if (!vector_or_none(weight) || !vector_or_none(bias) || !vector_or_none(mean) || !vector_or_none(var)) return MD_NOT_MINE;
+    if (!describe(&c, &a[0], &a[1], NULL))
+        return MD_LOCAL(norm_planes)(&(planes){.y = (float *)a[0].data, .weight = (float *)weight->data,
+                                               .bias = (float *)bias->data, .mean = (float *)mean->data,
+                                               .var = (float *)var->data, .eps = p[0], .mode = PLANES_GIVEN},
+                                     &a[1], (const md_array *[]){&a[0]}, 1);
     float *scale = md_scratch(MD_SLOT_B, (size_t)(2 * c.channels + 1) * sizeof(float)), *shift = scale + c.channels;
     if (!scale) return MD_NO_MEMORY;
     for (int64_t ch = 0; ch < c.channels; ch++) {
@@ -215,13 +253,18 @@ MD_KERNEL(batch_norm, 1, 5) {
     return MD_DONE;
 }
 
-MD_KERNEL(batch_norm_train, 4, 3) {
+MD_KERNEL(batch_norm_train, 4, 4) {
     float *mean = (float *)a[1].data, *var = (float *)a[2].data, *rstd = (float *)a[3].data;
     const float *weight = (float *)a[5].data, *bias = (float *)a[6].data;
     norm c;
-    if (!describe(&c, &a[0], &a[4], NULL)) return MD_NOT_MINE;
     for (int i = 1; i < 7; i++)
         if (i != 4 && !vector_or_none(&a[i])) return MD_NOT_MINE;
+    if (!describe(&c, &a[0], &a[4], NULL) || !beside(&a[7], &c.residual, &c.residual_row))
+        return MD_LOCAL(norm_planes)(&(planes){.y = (float *)a[0].data, .mean = mean, .var = var, .rstd = rstd,
+                                               .weight = weight, .bias = bias, .residual = (float *)a[7].data, .relu = p[1] != 0, .eps = p[0],
+                                               .mode = PLANES_TRAIN},
+                                     &a[4], (const md_array *[]){&a[0], &a[7]}, 2);
+    c.relu = p[1] != 0;
     float *scale = reserve(&c, 2), *shift = scale + c.channels;
     double *total = md_scratch(MD_SLOT_C, (size_t)(2 * c.channels) * sizeof(double)), *squares = total + c.channels;
     if (!scale || !total) return MD_NO_MEMORY;
@@ -257,13 +300,17 @@ MD_KERNEL(batch_norm_train, 4, 3) {
     return MD_DONE;
 }
 
-MD_KERNEL(batch_norm_backward, 3, 5) {
+MD_KERNEL(batch_norm_backward, 3, 6) {
     float *dweight = (float *)a[1].data, *dbias = (float *)a[2].data;
     const float *rstd = (float *)a[6].data, *weight = (float *)a[7].data;
     norm c;
-    if (!describe(&c, &a[0], &a[4], &a[3])) return MD_NOT_MINE;
     for (int i = 1; i < 8; i++)
         if (i != 3 && i != 4 && !vector_or_none(&a[i])) return MD_NOT_MINE;
+    if (!describe(&c, &a[0], &a[4], &a[3]) || !beside(&a[8], &c.out, &c.out_row))
+        return MD_LOCAL(norm_planes)(&(planes){.y = (float *)a[0].data, .dweight = dweight, .dbias = dbias,
+                                               .g = (float *)a[3].data, .mean = (float *)a[5].data, .rstd = (float *)a[6].data, .weight = weight,
+                                               .out = (float *)a[8].data, .mode = PLANES_BACKWARD},
+                                     &a[4], (const md_array *[]){&a[0], &a[3], &a[8]}, 3);
     float *scale = reserve(&c, 3), *slope = scale + c.channels, *g_mean = slope + c.channels;
     double *sum = md_scratch(MD_SLOT_C, (size_t)(2 * c.channels + 1) * sizeof(double)), *products = sum + c.channels;
     if (!scale || !sum) return MD_NO_MEMORY;

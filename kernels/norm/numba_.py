@@ -23,9 +23,9 @@ def batch_norm(y, x, weight, bias, mean, var, p):
     affine(y, x, *single(mean, scale, one_for_each(bias, 0, len(mean))))
 
 
-def batch_norm_train(y, mean, var, rstd, x, weight, bias, p):
-    y, x = rows(y), rows(x)
-    if y is None or x is None:
+def batch_norm_train(y, mean, var, rstd, x, weight, bias, residual, p):
+    result, x = rows(y), rows(x)
+    if result is None or x is None:
         return NotImplemented
     average = moment(x, np.zeros(x.shape[1]), False) / len(x)
     variance = moment(x, average, True) / len(x)
@@ -33,10 +33,16 @@ def batch_norm_train(y, mean, var, rstd, x, weight, bias, p):
     scale = one_for_each(weight, 1, len(mean)) * inverse
     mean[...], var[...], rstd[...] = single(average, variance, inverse)
     rounded = (mean - average) * scale  # what rounding the mean leaves
-    affine(y, x, mean, *single(scale, one_for_each(bias, 0, len(mean)) + rounded))
+    affine(result, x, mean, *single(scale, one_for_each(bias, 0, len(mean)) + rounded))
+    if residual is not None:
+        y += residual
+    if p.relu:
+        np.maximum(y, 0, out=y)
 
 
-def batch_norm_backward(dx, dweight, dbias, g, x, mean, rstd, weight, p):
+def batch_norm_backward(dx, dweight, dbias, g, x, mean, rstd, weight, out, p):
+    if out is not None:
+        g = np.multiply(g, out > 0, out=np.empty_like(dx))
     dx, g, x = rows(dx), rows(g), rows(x)
     if dx is None or g is None or x is None:
         return NotImplemented

@@ -232,16 +232,21 @@ def torch_batch_norm(torch, x, weight, bias, mean, var, eps=1e-5):
 
 
 @torch_peer("batch_norm_train")
-def torch_batch_norm_train(torch, x, weight=None, bias=None, eps=1e-5):
+def torch_batch_norm_train(torch, x, weight=None, bias=None, eps=1e-5, activation=None, residual=None):
     def call():
         y, mean, rstd = torch.native_batch_norm(x, weight, bias, None, None, True, 0.0, eps)
-        return y, mean, None, rstd
+        if residual is not None:
+            y += residual
+        return (y.relu_() if activation else y), mean, None, rstd
     return call
 
 
 @torch_peer("batch_norm_backward")
-def torch_batch_norm_backward(torch, g, x, mean, rstd, weight=None):
-    return lambda: torch.ops.aten.native_batch_norm_backward(g, x, weight, None, None, mean, rstd, True, 1e-5, [True] * 3)
+def torch_batch_norm_backward(torch, g, x, mean, rstd, weight=None, out=None):
+    def call():
+        dy = g if out is None else torch.ops.aten.threshold_backward(g, out, 0)
+        return torch.ops.aten.native_batch_norm_backward(dy, x, weight, None, None, mean, rstd, True, 1e-5, [True] * 3)
+    return call
 
 
 @torch_peer("group_norm")

@@ -169,7 +169,7 @@ class ModuleDict(Container):
 class Sequential(Numbered):
     """Modules one after the other: Sequential(a, b)(x) is b(a(x)). Also Sequential({"first": a, "second": b}).
 
-    A Linear or Conv2d followed by a ReLU runs as one kernel, which applies the ReLU while the result is still in registers;
+    A Linear, Conv2d or BatchNorm followed by a ReLU runs as one kernel, which applies it while the result is in registers;
     a MaxPool2d after the ReLU applies it instead, to fewer values: the largest of the ReLUs is the ReLU of the largest. So it
     is neither written to memory and read again nor kept for backward. A MaxPool2d whose windows are 2x2 and tile the image
     becomes part of the Conv2d's kernel. A layer takes part if it says `fuses_activation`; its forward then has the parameter

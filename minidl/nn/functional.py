@@ -59,7 +59,7 @@ from ..ops.attention import scaled_dot_product_attention
 from ..ops.embedding import embedding as rows_of
 from ..ops.embedding import embedding_bag, limit_norms, one_hot
 from ..ops.norm import batch_norm_given, batch_norm_train, update_statistics
-from ..ops.row_norm import group_norm, instance_norm, layer_norm, rms_norm
+from ..ops.row_norm import group_norm, instance_norm, layer_norm, local_response_norm, rms_norm
 from .conv import pad_end, pair, resolve_padding
 
 
@@ -184,20 +184,26 @@ def embedding(input, weight, padding_idx=None, max_norm=None, norm_type=2.0, sca
     return rows_of(input, weight, padding_idx, scale_grad_by_freq)
 
 
-def batch_norm(input, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5):
+def batch_norm(input, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5,
+               activation=None, residual=None):
     """Batch normalisation over axis 1: with the batch's statistics in training, which running_mean and running_var, if
-    given, follow by `momentum`; with the running ones otherwise.
+    given, follow by `momentum`; with the running ones otherwise. activation 'relu': relu(that + residual), in training in the
+    same pass over memory, as a residual network's blocks end.
 
-    Shapes: input (N, C, ...), kept; the rest (C,). Raises ValueError for a training batch with one value per channel.
+    Shapes: input (N, C, ...), kept; residual as input, or None; the rest (C,). Raises ValueError for a training batch with one
+    value per channel.
     """
     if not training:
         if running_mean is None or running_var is None:
             raise ValueError("batch_norm: training=False: running_mean and running_var expected")
-        return batch_norm_given(input, weight, bias, running_mean, running_var, eps)
+        y = batch_norm_given(input, weight, bias, running_mean, running_var, eps)
+        y = y if residual is None else y + residual
+        return y if activation is None else ops.relu(y)
     count = input.size // input.shape[1]
     if count < 2:
         raise ValueError(f"batch_norm: input {input.shape} in training: more than one value in each channel expected")
-    y, mean, var, _ = batch_norm_train(input, weight, bias, eps)
+    y, mean, var, _ = batch_norm_train(input, weight, bias, eps) if activation is None else \
+        batch_norm_train(input, weight, bias, eps, activation, residual)
     if running_mean is not None:
         update_statistics(running_mean, running_var, mean, var, count, momentum)
     return y
@@ -210,9 +216,9 @@ __all__ = [
     "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "cross_entropy", "dropout", "dropout1d", "dropout2d",
     "dropout3d", "elu", "embedding", "embedding_bag", "feature_alpha_dropout", "gelu", "glu", "group_norm",
     "hardshrink", "hardsigmoid", "hardswish", "hardtanh", "huber_loss", "instance_norm", "l1_loss", "layer_norm",
-    "leaky_relu", "linear", "log_softmax", "logsigmoid", "lp_pool1d", "lp_pool2d", "lp_pool3d", "max_pool1d",
-    "max_pool2d", "max_pool3d", "max_unpool1d", "max_unpool2d", "max_unpool3d", "mish", "mse_loss", "nll_loss",
-    "one_hot", "prelu", "relu", "relu6", "rms_norm", "rrelu", "scaled_dot_product_attention", "selu", "sigmoid",
-    "silu", "smooth_l1_loss", "softmax", "softmin", "softplus", "softshrink", "softsign", "tanh", "tanhshrink",
-    "threshold",
+    "leaky_relu", "linear", "local_response_norm", "log_softmax", "logsigmoid", "lp_pool1d", "lp_pool2d", "lp_pool3d",
+    "max_pool1d", "max_pool2d", "max_pool3d", "max_unpool1d", "max_unpool2d", "max_unpool3d", "mish", "mse_loss",
+    "nll_loss", "one_hot", "prelu", "relu", "relu6", "rms_norm", "rrelu", "scaled_dot_product_attention", "selu",
+    "sigmoid", "silu", "smooth_l1_loss", "softmax", "softmin", "softplus", "softshrink", "softsign", "tanh",
+    "tanhshrink", "threshold",
 ]

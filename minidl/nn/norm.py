@@ -16,6 +16,7 @@ class BatchNorm(Module):
     """
 
     axes = None  # numbers of axes that an input may have
+    fuses_activation = True
 
     def __init__(self, num_features, eps=1e-5, momentum=0.1, affine=True, track_running_stats=True, device=None, dtype=None,
                  *, bias=True):
@@ -52,7 +53,8 @@ class BatchNorm(Module):
                              f"{self.num_features} expected (channels come first: x.permute(0, 3, 1, 2) turns channels-last "
                              "images)")
 
-    def forward(self, x):
+    def forward(self, x, activation=None, residual=None):
+        """activation 'relu': relu(result + residual) in one go."""
         self.check(x)
         momentum = self.momentum
         if self.training and self.track_running_stats:
@@ -60,7 +62,7 @@ class BatchNorm(Module):
             if momentum is None:
                 momentum = 1 / self.num_batches_tracked.item()
         return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias,
-                            self.training or self.running_mean is None, momentum, self.eps)
+                            self.training or self.running_mean is None, momentum, self.eps, activation, residual)
 
     def extra_repr(self):
         return (f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}, "
@@ -75,3 +77,25 @@ class BatchNorm1d(BatchNorm):
 class BatchNorm2d(BatchNorm):
     __doc__ = f"For images (N, C, H, W). {BatchNorm.__doc__}"
     axes = (4,)
+
+
+class BatchNorm3d(BatchNorm):
+    __doc__ = f"For volumes (N, C, D, H, W). {BatchNorm.__doc__}"
+    axes = (5,)
+
+
+class LocalResponseNorm(Module):
+    """x / (k + alpha average)**beta, the average of the squares of `size` neighbouring channels (Krizhevsky et al., 2012).
+
+    Shape: (N, C, ...), kept.
+    """
+
+    def __init__(self, size, alpha=1e-4, beta=0.75, k=1.0):
+        super().__init__()
+        self.size, self.alpha, self.beta, self.k = size, alpha, beta, k
+
+    def forward(self, x):
+        return F.local_response_norm(x, self.size, self.alpha, self.beta, self.k)
+
+    def extra_repr(self):
+        return f"{self.size}, alpha={self.alpha}, beta={self.beta}, k={self.k}"

@@ -121,3 +121,8 @@ class InstanceNorm1d(InstanceNorm):
 class InstanceNorm2d(InstanceNorm):
     __doc__ = f"For images (N, C, H, W) or (C, H, W). {InstanceNorm.__doc__}"
     axes = (4,)
+
+
+class InstanceNorm3d(InstanceNorm):
+    __doc__ = f"For volumes (N, C, D, H, W) or (C, D, H, W). {InstanceNorm.__doc__}"
+    axes = (5,)

@@ -1,6 +1,7 @@
 """Batch normalisation over the channels, axis 1 (Ioffe and Szegedy, 2015)."""
 from .. import kernels
 from ..autograd import op
+from .activation import relu_backward
 from .arithmetic import sqrt
 
 
@@ -31,22 +32,27 @@ def batch_norm_given_vjp(g, x, weight, mean, var, eps, need):
 
 
 @op
-def batch_norm_train(x, weight=None, bias=None, eps=1e-5):
+def batch_norm_train(x, weight=None, bias=None, eps=1e-5, activation=None, residual=None):
     """x normalised by its own mean and variance in each channel, then scaled and shifted; and these statistics.
 
-    dL/dx, dweight, dbias = batch_norm_backward. Shapes: x (N, C, ...), weight and bias (C,) or None -> y (N, C, ...),
-    and mean, var (of all the values), r = 1 / sqrt(var + eps), each (C,).
+    activation 'relu': the first result is relu(that + residual), in the same pass. dL/dx, dweight, dbias =
+    batch_norm_backward, dL/dresidual = relu_backward. Shapes: x (N, C, ...), weight and bias (C,) or None, residual as x or
+    None -> y (N, C, ...), and mean, var (of all the values), r = 1 / sqrt(var + eps), each (C,).
     """
-    return kernels.batch_norm_train(x, weight, bias, eps)
+    return kernels.batch_norm_train(x, weight, bias, eps, activation, residual)
 
 
 @batch_norm_train.vjp
-def batch_norm_train_vjp(g, y, x, weight, need):
+def batch_norm_train_vjp(g, y, x, weight, activation, need):
     dy, dmean, dvar, dr = g
     mean, r = y[1], y[3]
-    dx = dweight = dbias = None
+    dx = dweight = dbias = dresidual = None
     if dy is not None:
-        dx, dweight, dbias = batch_norm_backward(dy, x, mean, r, weight)
+        out = y[0] if activation else None
+        if need[5]:
+            dy = dresidual = relu_backward(dy, out)
+            out = None
+        dx, dweight, dbias = batch_norm_backward(dy, x, mean, r, weight, out)
     if need[0] and (dmean is not None or dvar is not None or dr is not None):
         along = normalized_axes(x)[1]
         count = x.size // mean.size
@@ -56,22 +62,25 @@ def batch_norm_train_vjp(g, y, x, weight, need):
         if dvar is not None:
             extra = extra + (x - mean.reshape(along)) * (dvar.reshape(along) * (2 / count))
         dx = extra + 0 * x if dx is None else dx + extra
-    return dx, dweight if need[1] else None, dbias if need[2] else None
+    return dx, dweight if need[1] else None, dbias if need[2] else None, None, None, dresidual
 
 
 @op
-def batch_norm_backward(dy, x, mean, r, weight=None):
-    """dx = r weight P(dy), dweight = sum of dy z, dbias = sum of dy, with z = (x - mean) r.
+def batch_norm_backward(dy, x, mean, r, weight=None, out=None):
+    """dx = r weight P(dy), dweight = sum of dy z, dbias = sum of dy, with z = (x - mean) r; only dy where out > 0, if given.
 
     P(v) = v - average(v) - z average(v z), over all but the channels, is its own transpose. So for the gradients G of dx, h of
     dweight and k of dbias: d/d(dy) = r weight P(G) + h z + k and d/dz = h dy - r weight (G average(dy z) + dy average(G z)).
-    Shapes: dy, x (N, C, ...), the rest (C,) -> (N, C, ...), (C,), (C,).
+    Shapes: dy, x, out (N, C, ...), the rest (C,) -> (N, C, ...), (C,), (C,).
     """
-    return kernels.batch_norm_backward(dy, x, mean, r, weight)
+    return kernels.batch_norm_backward(dy, x, mean, r, weight, out)
 
 
 @batch_norm_backward.vjp
-def batch_norm_backward_vjp(g, dy, x, mean, r, weight, need):
+def batch_norm_backward_vjp(g, dy, x, mean, r, weight, out, need):
+    if out is not None:
+        d_dy, *rest = batch_norm_backward_vjp(g, relu_backward(dy, out), x, mean, r, weight, None, need)
+        return relu_backward(d_dy, out), *rest
     axes, along = normalized_axes(x)
     count = x.size // mean.size
     big, h, k = g

@@ -8,7 +8,9 @@ from numbers import Integral
 
 from .. import kernels
 from ..autograd import op
+from .index import getitem
 from .norm import batch_norm_given, update_statistics
+from .shape import pad
 
 
 def projected(v, z, axes, centered):
@@ -264,3 +266,19 @@ def instance_norm(input, running_mean=None, running_var=None, weight=None, bias=
         axes, x = tuple(range(2, input.ndim)), input.detach()
         update_statistics(running_mean, running_var, x.mean(axis=(0, *axes)), x.var(axis=axes).mean(axis=0), count, momentum)
     return group_norm_train(input, input.shape[1], weight, bias, eps)[0]
+
+
+def local_response_norm(input, size, alpha=1e-4, beta=0.75, k=1.0):
+    """input / (k + alpha average)**beta, where the average is of the squares of `size` neighbouring channels, zeros beyond the
+    ends among them (Krizhevsky et al., 2012). Shape: (N, C, ...), kept. Raises ValueError for fewer than 3 axes.
+    """
+    if input.ndim < 3:
+        raise ValueError(f"local_response_norm: input {input.shape}: (N, C, ...) with 3 axes or more expected")
+    channels, before = input.shape[1], size // 2
+    padding = [(0, 0)] * input.ndim
+    padding[1] = (before, (size - 1) // 2)
+    squares = pad(input * input, padding)
+    total = getitem(squares, (slice(None), slice(0, channels)))
+    for shift in range(1, size):
+        total = total + getitem(squares, (slice(None), slice(shift, shift + channels)))
+    return input / (k + total * (alpha / size)) ** beta

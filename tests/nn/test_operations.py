@@ -57,6 +57,10 @@ case("max_pool2d-relu", lambda x: ops.max_pool2d(x, 2, activation="relu"), (2, 2
 case("adaptive_avg_pool2d", lambda x: ops.adaptive_avg_pool2d(x, (3, 2)), (2, 2, 7, 5))
 case("adaptive_avg_pool2d-even", lambda x: ops.adaptive_avg_pool2d(x, (None, 2)), (2, 2, 3, 4))
 case("batch_norm_train", norm.batch_norm_train, (3, 2, 2, 2), (2,), (2,))
+case("batch_norm_train-relu", lambda x, w, b: norm.batch_norm_train(x, w, b, activation="relu")[0], (3, 2, 2, 2), (2,), (2,))
+case("batch_norm_train-residual", lambda x, w, b, r: norm.batch_norm_train(x, w, b, 1e-5, "relu", r)[0],
+     (3, 2, 2, 2), (2,), (2,), (3, 2, 2, 2))
+case("local_response_norm", lambda x: row_norm.local_response_norm(x, 3, 0.5, 0.6, 1.2), (2, 5, 3))
 case("batch_norm_train-plain", norm.batch_norm_train, (5, 2))
 case("batch_norm_train-statistics", lambda x: norm.batch_norm_train(x)[1:], (5, 2))
 case("batch_norm_given", lambda x, w, b, m, v: norm.batch_norm_given(x, w, b, m, v * v + 1), (3, 2, 2), *[(2,)] * 4)
