@@ -49,6 +49,27 @@ def laid_out(like, shape):
     return _allocate(((n, length, heads, size), like.dtype), (like,)).transpose(0, 2, 1, 3)
 
 
+def side_by_side(arrays):
+    """Whether arrays (N, H, T, D) of one shape are neighbouring channels of one array (N, T, their number * H * D)."""
+    first = arrays[0]
+    if type(first) is not np.ndarray or any(x.shape != first.shape or x.strides != first.strides for x in arrays):
+        return False
+    _, heads, length, size = first.shape
+    item, width = first.itemsize, heads * size * first.itemsize
+    start = first.__array_interface__["data"][0]
+    return first.strides == (length * len(arrays) * width, size * item, len(arrays) * width, item) and all(
+        x.__array_interface__["data"][0] == start + i * width for i, x in enumerate(arrays))
+
+
+def laid_out_alike(*arrays):
+    """Memory for the gradients of arrays: side by side where these are, so that joining them again copies nothing."""
+    if not side_by_side(arrays):
+        return [laid_out(x, x.shape) for x in arrays]
+    n, heads, length, size = arrays[0].shape
+    joint = _allocate(((n, length, len(arrays), heads, size), arrays[0].dtype), arrays)
+    return [joint[:, :, i].transpose(0, 2, 1, 3) for i in range(len(arrays))]
+
+
 @kernel(tolerance=4e-6)  # a score's rounding, about 1e-7 of its terms, becomes the relative error of its exponential
 def attention(q, k, v, mask=None, causal=False, scale=None):
     """softmax(scale q k^T + mask) v along the keys, and the logarithm of the softmax's denominator.
@@ -63,19 +84,20 @@ def attention(q, k, v, mask=None, causal=False, scale=None):
     return [laid_out(q, q.shape[:3] + v.shape[3:]), (q.shape[:3], q.dtype)], (q, k, v, mask), p
 
 
-@kernel(tolerance=8e-6)  # as above, and the gradient of a score is a difference
+@kernel(tolerance=8e-6, repeats=False)  # as above, and the gradient of a score is a difference
 def attention_backward(g, q, k, v, y, lse, mask=None, causal=False, scale=None):
     """The derivatives of `attention` by q, k and v. g, y: (N, H, T, Dv); lse: (N, H, T), as `attention` returned them.
 
     With P the softmax and dP = g v^T: dS = P (dP - sum(g y)), dq = scale dS k, dk = scale dS^T q, dv = P^T g. Returns
-    dq, dk and dv, shaped and laid out as q, k and v. Raises ValueError where shapes or dtypes do not match.
+    dq, dk and dv, shaped and laid out as q, k and v: side by side in memory where these are. Raises ValueError where shapes
+    or dtypes do not match.
     """
     mask, p = checked("attention_backward", q, k, v, mask, causal, scale)
     values = q.shape[:3] + v.shape[3:]
     for key, x, shape in (("g", g, values), ("y", y, values), ("lse", lse, q.shape[:3])):
         if x.shape != shape or x.dtype != q.dtype:
             raise ValueError(f"attention_backward: {key} is {x.dtype}{x.shape}: {q.dtype}{shape} expected")
-    return [laid_out(x, x.shape) for x in (q, k, v)], (g, q, k, v, y, lse, mask), p
+    return laid_out_alike(q, k, v), (g, q, k, v, y, lse, mask), p
 
 
 def products(count):

@@ -12,11 +12,19 @@ class EmbeddingParams(NamedTuple):
     pass
 
 
+UNSIGNED = {size: np.dtype(f"u{size}") for size in (1, 2, 4, 8)}
+
+
 def index_in_range(name, index, rows):
     """Raises TypeError unless index holds integers, ValueError unless all are in [0, rows), naming the first that is not."""
     if index.dtype.kind not in "iu":
         raise TypeError(f"{name}: index is {index.dtype}: integers expected")
-    if index.size == 0 or (np.min(index) >= 0 and np.max(index) < rows):
+    if index.size == 0:
+        return
+    # a negative number is a large one when read as unsigned, so that one pass tells whether there is anything to look for
+    if type(index) is np.ndarray and index.dtype.isnative and index.view(UNSIGNED[index.itemsize]).max() < rows:
+        return
+    if np.min(index) >= 0 and np.max(index) < rows:
         return
     flat = index.reshape(-1)
     first = int(np.argmax((flat < 0) | (flat >= rows)))

@@ -2,13 +2,13 @@
 #include "md.h"
 #include "simd.h"
 
-enum { GATHER_BYTES = 65536, COLUMNS = 64, MIN_ROWS = 1024, MAX_RANGES = 16 };
+enum { GATHER_BYTES = 65536, COLUMNS = 64, MIN_ROWS = 1024, RANGES = 16 };
 
 typedef struct {
     char *y;
     const char *x; /* the table, or the gradient */
     const void *index;
-    int64_t count, rows, n, row_bytes, x_row, per_task, column_blocks, rows_per_range;
+    int64_t count, rows, n, row_bytes, x_row, per_task, columns, column_blocks, rows_per_range;
     int wide; /* index of 64 bits, else of 32 */
 } job;
 
@@ -23,14 +23,15 @@ static void gather(int64_t task, void *ctx) {
         memcpy(j->y + i * j->row_bytes, j->x + at(j, i) * j->x_row, (size_t)j->row_bytes);
 }
 
-/* A task owns a block of columns of a range of rows: it adds up, in order, what concerns them. */
+/* A task owns a block of columns, or all, of a range of rows: it adds up, in order, what concerns them. */
 static void scatter(int64_t task, void *ctx) {
     const job *j = ctx;
-    const int64_t column = task % j->column_blocks * COLUMNS, columns = md_min(COLUMNS, j->n - column);
+    const int64_t column = task % j->column_blocks * j->columns, columns = md_min(j->columns, j->n - column);
     const int64_t low = task / j->column_blocks * j->rows_per_range, high = md_min(j->rows, low + j->rows_per_range);
     float *y = (float *)j->y + column;
     const float *g = (const float *)j->x + column;
-    for (int64_t r = low; r < high; r++) memset(y + r * j->n, 0, (size_t)columns * sizeof(float));
+    if (columns == j->n) memset(y + low * j->n, 0, (size_t)((high - low) * columns) * sizeof(float));
+    else for (int64_t r = low; r < high; r++) memset(y + r * j->n, 0, (size_t)columns * sizeof(float));
     for (int64_t i = 0; i < j->count; i++) {
         const int64_t r = at(j, i);
         if (r < low || r >= high) continue;
@@ -68,8 +69,9 @@ MD_KERNEL(embedding_backward, 1, 2) {
     if (!index_usable(index) || a[1].dtype != MD_F32 || !md_contiguous(&a[0]) || !md_contiguous(&a[1])) return MD_NOT_MINE;
     job j = {.y = a[0].data, .x = a[1].data, .index = index->data, .wide = index->dtype == MD_I64,
              .count = md_size(index), .rows = a[0].shape[0], .n = a[0].shape[1]};
-    j.column_blocks = md_ceil_div(j.n, COLUMNS);
-    j.rows_per_range = md_max(MIN_ROWS, md_ceil_div(j.rows, MAX_RANGES));
+    j.columns = j.rows >= RANGES * MIN_ROWS ? j.n : COLUMNS; /* of many rows a task owns whole ones */
+    j.column_blocks = md_ceil_div(j.n, md_max(1, j.columns));
+    j.rows_per_range = md_max(MIN_ROWS, md_ceil_div(j.rows, RANGES));
     const int64_t bytes = (j.rows + j.count) * j.n * (int64_t)sizeof(float);
     over(&j, j.column_blocks * md_ceil_div(j.rows, j.rows_per_range), bytes, scatter);
     return MD_DONE;

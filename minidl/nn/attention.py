@@ -1,6 +1,6 @@
 """Multi-head attention (Vaswani et al., 2017)."""
 from ..ops import chunk, concat, expand_dims, full, linear, triu, where, zeros
-from ..ops.attention import MINUS_INFINITY, attended, attention_weights, heads_apart, heads_joined, self_attention
+from ..ops.attention import MINUS_INFINITY, attended, attention_weights, heads_apart, heads_joined
 from . import functional as F
 from . import init
 from .linear import Linear, check_sizes
@@ -106,11 +106,8 @@ class MultiheadAttention(Module):
             attn_mask = causal_mask_of(query.shape[-2 if self.batch_first or query.ndim == 2 else 0], query.dtype)
         mask = self.merged_mask(None if causal else attn_mask, key_padding_mask, query.dtype, more)
         p = self.dropout if self.training else 0.0
-        if self._qkv_same_embed_dim and query is key and key is value and not (more or need_weights or p):
-            qkv = linear(query, self.in_proj_weight, self.in_proj_bias)
-            y, weights = self_attention(self.batch_major(qkv), self.num_heads, mask, causal), None
-        else:
-            y, weights = self.attend(*map(self.batch_major, self.project(query, key, value)), mask, causal, p, need_weights)
+        parts = map(self.batch_major, self.project(query, key, value))
+        y, weights = self.attend(*parts, mask, causal, p, need_weights)
         if weights is not None and average_attn_weights:
             weights = weights.mean(axis=1)
         if query.ndim == 2:

@@ -12,7 +12,7 @@ from .activation import softmax
 from .dropout import dropout
 from .index import where
 from .reduce import all as all_of
-from .shape import broadcast_to, concat, repeat
+from .shape import broadcast_to, repeat
 
 MINUS_INFINITY = float("-inf")
 
@@ -93,12 +93,6 @@ def heads_joined(x):
     return x.transpose(0, 2, 1, 3).reshape(x.shape[0], x.shape[2], x.shape[1] * x.shape[3])
 
 
-def thirds(x, heads):
-    """Queries, keys and values as views of one array. Shape: (N, T, 3 heads D) -> three of (N, heads, T, D)."""
-    size = x.shape[-1] // 3
-    return tuple(heads_apart(x[..., i * size:(i + 1) * size], heads) for i in range(3))
-
-
 @op
 def rotate(x, angles):
     """Rotary positions (Su et al., 2021): the pairs (x[i], x[i + D / 2]) turned by angles[..., i].
@@ -113,60 +107,6 @@ def rotate(x, angles):
 @rotate.vjp
 def rotate_vjp(g, angles):
     return rotate(g, -angles)
-
-
-@op
-def joint_attention(qkv, heads, mask=None, causal=False, scale=None):
-    """attention of queries, keys and values that lie side by side, as one product makes them, without a copy.
-
-    dL/dqkv = joint_attention_backward. Shapes: qkv (N, T, 3 heads D) -> (N, T, heads D), and lse (N, heads, T).
-    """
-    y, lse = kernels.attention(*thirds(qkv, heads), mask, causal, scale)
-    return heads_joined(y), lse
-
-
-@joint_attention.vjp
-def joint_attention_vjp(g, y, qkv, heads, mask, causal, scale, need):
-    dy, dlse = g
-    if dlse is None and not need[2]:
-        return joint_attention_backward(dy, qkv, *y, heads, mask, causal, scale)
-    g = None if dy is None else heads_apart(dy, heads), dlse
-    parts = attention_vjp(g, (heads_apart(y[0], heads), y[1]), *thirds(qkv, heads), mask, causal, scale,
-                          (need[0], need[0], need[0], need[2]))
-    return together(parts[:3], qkv) if need[0] else None, None, parts[3]
-
-
-def together(parts, like):
-    """The gradients of thirds as one, 0 for None."""
-    return concat([like[..., :like.shape[-1] // 3] * 0 if x is None else heads_joined(x) for x in parts], -1)
-
-
-@op
-def joint_attention_backward(dy, qkv, y, lse, heads, mask=None, causal=False, scale=None):
-    """attention_backward, its three results side by side. Derivatives: those of attention_backward. Shape: as qkv."""
-    dqkv = np.empty_like(qkv)
-    kernels.attention_backward(heads_apart(dy, heads), *thirds(qkv, heads), heads_apart(y, heads), lse, mask, causal, scale,
-                               out=thirds(dqkv, heads))
-    return dqkv
-
-
-@joint_attention_backward.vjp
-def joint_attention_backward_vjp(g, dy, qkv, heads, mask, causal, scale):
-    by_dy, *parts, _, _, by_mask = attention_backward_vjp(thirds(g, heads), heads_apart(dy, heads), *thirds(qkv, heads), mask,
-                                                          causal, scale)
-    return heads_joined(by_dy), together(parts, qkv), None, None, None, by_mask
-
-
-def self_attention(qkv, num_heads, attn_mask=None, causal=False, scale=None, dropout_p=0.0):
-    """scaled_dot_product_attention of queries, keys and values side by side, with num_heads heads each.
-
-    Shapes: qkv (N, T, 3 E) -> (N, T, E). Raises ValueError unless 3 num_heads divides the last axis.
-    """
-    if qkv.ndim != 3 or qkv.shape[-1] % (3 * num_heads):
-        raise ValueError(f"self_attention: qkv {qkv.shape} for {num_heads} heads: (N, T, 3 heads D) expected")
-    if not dropout_p:
-        return joint_attention(qkv, num_heads, attn_mask, causal, scale)[0]
-    return heads_joined(attended(*thirds(qkv, num_heads), attn_mask, causal, scale, dropout_p))
 
 
 def attended(q, k, v, mask=None, causal=False, scale=None, dropout_p=0.0):

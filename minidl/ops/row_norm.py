@@ -21,6 +21,8 @@ def projected(v, z, axes, centered):
 
 def through_statistics(dx, x, mean, r, dmean, dr):
     """dx and what the gradients of the mean and of r, if there are any, add to it."""
+    if dmean is None and dr is None:
+        return dx
     count = x.size // max(1, r.size)
     d = x if mean is None else x - mean
     for extra in (None if dmean is None else dmean / count + 0 * x, None if dr is None else d * (-dr * r * r * r / count)):

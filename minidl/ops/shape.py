@@ -168,13 +168,36 @@ def split_at(x, bounds, axis):
 def split_at_vjp(g, x_shape, bounds, axis):
     g = g if type(g) is tuple else (g,)
     if all(part is not None for part in g):
-        return concat(g, axis)
+        return rejoin(*g, axis=axis)
     lead, total = (slice(None),) * (axis % len(x_shape)), None
     for part, (start, stop) in zip(g, bounds):
         if part is not None:
             placed = place(part, (*lead, slice(start, stop)), x_shape)
             total = placed if total is None else total + placed
     return total
+
+
+@op
+def rejoin(*arrays, axis=0):
+    """concatenate of the parts of a split, without a copy where they are neighbours in memory. d/darrays: the parts of g."""
+    whole = getattr(arrays[0], "base", None)
+    size = sum(x.shape[axis] for x in arrays)
+    shape = arrays[0].shape[:axis % arrays[0].ndim] + (size,) + arrays[0].shape[axis % arrays[0].ndim + 1:]
+    if type(whole) is np.ndarray and whole.flags.c_contiguous and whole.size == math.prod(shape):
+        whole, start, lead = whole.reshape(shape), 0, (slice(None),) * (axis % arrays[0].ndim)
+        for x in arrays:
+            part = whole[(*lead, slice(start, start + x.shape[axis]))]
+            if x.strides != part.strides or x.__array_interface__["data"] != part.__array_interface__["data"]:
+                break
+            start += x.shape[axis]
+        else:
+            return whole
+    return np.concatenate(arrays, axis)
+
+
+@rejoin.vjp
+def rejoin_vjp(g, arrays_shape, axis, need):
+    return concatenate_vjp(g, arrays_shape, axis, need)
 
 
 @aliased

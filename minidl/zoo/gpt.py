@@ -6,9 +6,6 @@ from math import sqrt
 
 from .. import nn
 from ..nn import functional as F
-from ..ops import arange
-from ..ops.attention import heads_apart, heads_joined, self_attention
-from .cache import KeyValueCache, generate
 
 
 class CausalSelfAttention(nn.Module):
@@ -23,13 +20,13 @@ class CausalSelfAttention(nn.Module):
         self.proj = nn.Linear(n_embd, n_embd, bias)
 
     def forward(self, x, cache=None):  # (B, T, C) -> (B, T, C)
-        qkv = self.qkv(x)
-        if cache is None:
-            return self.proj(self_attention(qkv, self.n_head, causal=True, dropout_p=self.dropout if self.training else 0.0))
-        q, k, v = (heads_apart(part, self.n_head) for part in qkv.chunk(3, -1))  # (B, H, T, D)
-        first = cache.length == 0
-        k, v = cache.append(k, v)
-        return self.proj(heads_joined(F.scaled_dot_product_attention(q, k, v, is_causal=first)))
+        b, t, c = x.shape
+        q, k, v = (part.reshape(b, t, self.n_head, c // self.n_head).transpose(1, 2) for part in self.qkv(x).chunk(3, -1))
+        causal = cache is None or cache.length == 0
+        if cache is not None:
+            k, v = cache.append(k, v)
+        y = F.scaled_dot_product_attention(q, k, v, dropout_p=self.dropout if self.training else 0.0, is_causal=causal)
+        return self.proj(y.transpose(1, 2).reshape(b, t, c))  # from (B, H, T, D)
 
 
 class Block(nn.Module):
@@ -82,7 +79,7 @@ class GPT(nn.Module):
         start = caches[0].length if caches else 0
         if start + idx.shape[1] > self.block_size:
             raise ValueError(f"GPT: {start + idx.shape[1]} tokens: at most block_size={self.block_size} expected")
-        x = self.drop(self.wte(idx) + self.wpe(arange(start, start + idx.shape[1])))  # (B, T, C)
+        x = self.drop(self.wte(idx) + self.wpe.weight[start:start + idx.shape[1]])  # (B, T, C)
         for i, block in enumerate(self.blocks):
             x = block(x, caches and caches[i])
         logits = self.lm_head(self.ln_f(x))
@@ -91,8 +88,9 @@ class GPT(nn.Module):
 
     def generate(self, idx, max_new_tokens, temperature=1.0, top_k=None):
         """idx (B, T) and max_new_tokens more: see `cache.generate`."""
+        from .cache import KeyValueCache, generate
         return generate(self, idx, max_new_tokens, [KeyValueCache(self.block_size) for _ in self.blocks], temperature, top_k)
 
     def count_parameters(self):
         """How many numbers are trained, a tied table counted once."""
-        return sum(p.size for p in self.parameters())
+        return sum(p.numel() for p in self.parameters())

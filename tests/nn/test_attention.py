@@ -8,14 +8,8 @@ import minidl.nn.functional as F
 from minidl import nn
 from minidl.autograd import gradcheck, gradgradcheck
 from minidl.autograd.tensor import wrap
-from minidl.ops.attention import (
-    attention,
-    attention_backward,
-    attention_weights,
-    joint_attention,
-    joint_attention_backward,
-    self_attention,
-)
+from minidl.ops.attention import attention, attention_backward, attention_weights
+from minidl.ops.shape import rejoin
 
 random = np.random.default_rng(0)
 SEEN = np.array([[1, 0, 1, 1], [0, 0, 0, 0], [1, 1, 0, 1]], bool)  # the second query sees nothing
@@ -39,11 +33,6 @@ CASES = {
     "dq alone": (lambda g, q, k, v: attention_backward(g, q, k, v, *attention(q, k, v))[0], ((1, 2, 3, 3), *PLAIN)),
     "dk alone": (lambda g, q, k, v: attention_backward(g, q, k, v, *attention(q, k, v))[1], ((1, 4, 3, 3), *GROUPED)),
     "dv alone": (lambda g, q, k, v: attention_backward(g, q, k, v, *attention(q, k, v))[2], ((1, 4, 3, 3), *GROUPED)),
-    "joint": (lambda x: joint_attention(x, 2, None, True)[0], ((2, 3, 12),)),
-    "joint, both results": (lambda x: joint_attention(x, 2), ((1, 3, 12),)),
-    "joint, mask": (lambda x, m: joint_attention(x, 2, m)[0], ((1, 3, 12), (1, 1, 3, 3))),
-    "joint backward": (lambda g, x: joint_attention_backward(g, x, *joint_attention(x, 2), 2), ((1, 3, 4), (1, 3, 12))),
-    "self, seen": (lambda x: self_attention(x, 2, like(SEEN[:, :3], x)), ((2, 3, 12),)),
     "weights": (lambda q, k: attention_weights(q, k, like(SEEN, q), causal=True), GROUPED[:2]),
 }
 
@@ -76,18 +65,23 @@ def test_runs_on_arrays_that_are_not_numpys(name):
                 np.testing.assert_allclose(x.grad.array._array, e.grad.array, rtol=1e-12, atol=1e-12)
 
 
-def test_self_attention_is_attention_of_its_parts():
-    x = ml.tensor(random.standard_normal((2, 5, 24)).astype("f"))
+def test_the_gradients_of_a_joint_products_parts_are_joined_without_a_copy():
+    x = ml.tensor(random.standard_normal((2, 5, 24)).astype("f"), requires_grad=True)
     q, k, v = (part.reshape(2, 5, 2, 4).transpose(1, 2) for part in x.chunk(3, -1))
-    y = F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).reshape(2, 5, 8)
-    np.testing.assert_array_equal(self_attention(x, 2, causal=True).numpy(), y.numpy())
-    ml.manual_seed(0)
-    dropped = self_attention(x, 2, dropout_p=0.5).numpy()
-    ml.manual_seed(0)
-    y = F.scaled_dot_product_attention(q, k, v, dropout_p=0.5).transpose(1, 2).reshape(2, 5, 8)
-    np.testing.assert_array_equal(dropped, y.numpy())
-    with pytest.raises(ValueError, match=r"self_attention: qkv \(2, 5, 24\) for 5 heads"):
-        self_attention(x, 5)
+    g = random.standard_normal((2, 2, 5, 4)).astype("f")
+    F.scaled_dot_product_attention(q, k, v, is_causal=True).backward(ml.tensor(g))
+    parts = [ml.tensor(np.ascontiguousarray(p.detach().numpy()), requires_grad=True) for p in (q, k, v)]
+    F.scaled_dot_product_attention(*parts, is_causal=True).backward(ml.tensor(g))
+    apart = np.concatenate([p.grad.numpy().transpose(0, 2, 1, 3).reshape(2, 5, 8) for p in parts], -1)
+    np.testing.assert_allclose(x.grad.numpy(), apart, rtol=1e-6, atol=1e-7)
+    q, k, v = (p.detach().array for p in (q, k, v))
+    y, lse = ml.kernels.attention(q, k, v, None, True)
+    dq, dk, dv = ml.kernels.attention_backward(g, q, k, v, y, lse, None, True)
+    assert dq.base is dk.base is dv.base and dk.strides == k.strides
+    joined = rejoin(*[wrap(d.transpose(0, 2, 1, 3).reshape(2, 5, 8)) for d in (dq, dk, dv)], axis=-1)
+    assert np.shares_memory(joined.array, dk)
+    swapped = rejoin(*[wrap(d.transpose(0, 2, 1, 3).reshape(2, 5, 8)) for d in (dk, dq, dv)], axis=-1)
+    assert not np.shares_memory(swapped.array, dk) and (swapped.array[..., :8] == joined.array[..., 8:16]).all()
 
 
 def test_a_hidden_query_gives_zero_and_no_gradient():
