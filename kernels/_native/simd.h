@@ -27,6 +27,7 @@
 
 typedef float vf __attribute__((vector_size(VBYTES)));
 typedef int32_t vi __attribute__((vector_size(VBYTES)));
+typedef uint32_t vu __attribute__((vector_size(VBYTES)));
 typedef double vd __attribute__((vector_size(VBYTES))); /* VL / 2 lanes */
 typedef float vf_mem __attribute__((vector_size(VBYTES), aligned(4), may_alias)); /* at any address */
 

@@ -99,9 +99,9 @@ INLINE vf vlog(vf x) {
 #else
 INLINE vf vlog(vf x) {
     const vi subnormal = x < 1.17549435e-38f;
-    const vi bits = (vi)vsel(subnormal, x * 8388608.0f, x);
-    const vi exponent = (bits - 0x3f3504f3) >> 23; /* of x relative to sqrt(1/2) */
-    const vf m = (vf)(bits - (exponent << 23));
+    const vu bits = (vu)vsel(subnormal, x * 8388608.0f, x); /* unsigned: the bits of a negative x would overflow */
+    const vi exponent = (vi)(bits - 0x3f3504f3) >> 23;      /* of x relative to sqrt(1/2) */
+    const vf m = (vf)(bits - ((vu)exponent << 23));
     const vf e = __builtin_convertvector(exponent, vf) - vsel(subnormal, vset(23.0f), vset(0));
     vf y = vlog_reduced(m - 1.0f, e);
     y = vsel(x < __builtin_inff(), y, x);              /* infinity and NaN stay */
