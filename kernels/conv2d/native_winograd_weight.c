@@ -2,8 +2,10 @@
 #include "winograd.h"
 
 enum {
-    WEIGHT_TILES = 64, /* that are summed at a time */
-    PART_TILES = 4096, /* of the part of a batch that is summed apart */
+    WEIGHT_TILES = 64,     /* that are summed at a time */
+    PART_TILES = 1024,     /* of the part of a batch that is summed apart */
+    HALF = PLACES / 2,     /* the places of a task */
+    WEIGHT_CHANNELS = 128, /* of x, of a task */
 };
 
 /* Adds the pixels of y's gradient that row q of the tiles covers to the sums of one panel. */
@@ -18,20 +20,21 @@ static void add_pixels(double *sums, const winograd *w, int64_t q, int64_t start
     }
 }
 
-/* Row r of the places, one panel of columns, one part of the batch. */
-INLINE void weight_places(const int r, winograd *w, int64_t part, int64_t start) {
+/* Half of the places, from row r on, some channels of x from c0 on, one panel of columns, one part of the batch. */
+INLINE void weight_places(const int r, winograd *w, int64_t part, int64_t c0, int64_t start) {
     const conv_shape *s = &w->s;
-    const int64_t width = md_min(PANEL, s->O - start), strip = md_max(1, WEIGHT_TILES / w->tw), lda = s->C + VL;
+    const int64_t width = md_min(PANEL, s->O - start), strip = md_max(1, WEIGHT_TILES / w->tw);
+    const int64_t channels = md_min(WEIGHT_CHANNELS, s->C - c0), lda = channels + VL;
     const int nv = (int)(width / VL);
     const int64_t begin = w->rows * part / w->parts, end = w->rows * (part + 1) / w->parts;
     const int64_t vs = strip * w->tw * lda + VL, ms = strip * w->tw * width + VL;
-    float *v = md_scratch(MD_SLOT_C, (size_t)(SIDE * (vs + ms)) * sizeof(float) + (size_t)(strip * w->tw) * sizeof(int64_t));
+    float *v = md_scratch(MD_SLOT_C, (size_t)(HALF * (vs + ms)) * sizeof(float) + (size_t)(strip * w->tw) * sizeof(int64_t));
     if (!v) {
         w->status = MD_NO_MEMORY;
         return;
     }
-    float *m = v + SIDE * vs, *du = w->du + (part * PLACES + SIDE * r) * s->C * s->O;
-    int64_t *off = (int64_t *)(m + SIDE * ms);
+    float *m = v + HALF * vs, *du = w->du + ((part * PLACES + SIDE * r) * s->C + c0) * s->O;
+    int64_t *off = (int64_t *)(m + HALF * ms);
     for (int64_t tile = 0; tile < strip * w->tw; tile++) off[tile] = tile * lda;
     double sums[PANEL] = {0};
     for (int64_t q0 = begin, q1; q0 < end; q0 = q1) {
@@ -42,19 +45,20 @@ INLINE void weight_places(const int r, winograd *w, int64_t part, int64_t start)
             const float *p[PLACES];
             for (int64_t j = 0; j < w->tw; j++, tile++) {
                 patch(p, SIDE, w->x + n * s->H * s->W * s->C, s->H, s->W, s->C, row - s->ph, OUT * j - s->pw);
-                input_tile(r, r + 1, p, s->C, v + tile * lda, vs);
+                for (int i = 0; i < PLACES; i++) p[i] += p[i] == zeros ? 0 : c0;
+                input_tile(r, r + SIDE / 2, p, channels, v + tile * lda, vs);
                 patch(p, OUT, w->g + n * s->oh * s->ow * s->O, s->oh, s->ow, s->O, row, OUT * j);
                 for (int i = 0; i < OUT * OUT; i++) p[i] += p[i] == zeros ? 0 : start;
-                gradient_tile(r, r + 1, p, width, m + tile * width, ms);
+                gradient_tile(r, r + SIDE / 2, p, width, m + tile * width, ms);
             }
         }
         const float *a[PANEL_ROWS];
         float *y[PANEL_ROWS];
-        for (int place = 0; place < SIDE; place++) {
+        for (int place = 0; place < HALF; place++) {
             const panel_args t = {.k = tile, .a = a, .off = off, .y = y, .cols = (int)width, .ldb = width, .b = m + place * ms,
                                   .add = q0 != begin};
-            for (int64_t c = 0, rows; c < s->C; c += rows) {
-                rows = panel_rows(nv, s->C - c);
+            for (int64_t c = 0, rows; c < channels; c += rows) {
+                rows = panel_rows(nv, channels - c);
                 for (int i = 0; i < rows; i++) {
                     a[i] = v + place * vs + c + i;
                     y[i] = du + (place * s->C + c + i) * s->O + start;
@@ -62,23 +66,19 @@ INLINE void weight_places(const int r, winograd *w, int64_t part, int64_t start)
                 panel_tile(nv, (int)rows, &t);
             }
         }
-        if (r == 0) /* a tile's pixels, for the bias */
+        if (r == 0 && c0 == 0) /* a tile's pixels, for the bias */
             for (int64_t q = q0; q < q1; q++) add_pixels(sums, w, q, start, width);
     }
-    if (r == 0) memcpy(w->sums + part * s->O + start, sums, (size_t)width * sizeof(double));
+    if (r == 0 && c0 == 0) memcpy(w->sums + part * s->O + start, sums, (size_t)width * sizeof(double));
 }
 
 static void weight_task(int64_t task, void *ctx) {
     winograd *w = ctx;
-    const int64_t panels = md_ceil_div(w->s.O, PANEL), part = task / SIDE / panels, start = task / SIDE % panels * PANEL;
-    switch (task % SIDE) {
-    case 0: weight_places(0, w, part, start); break;
-    case 1: weight_places(1, w, part, start); break;
-    case 2: weight_places(2, w, part, start); break;
-    case 3: weight_places(3, w, part, start); break;
-    case 4: weight_places(4, w, part, start); break;
-    default: weight_places(5, w, part, start);
-    }
+    const int64_t panels = md_ceil_div(w->s.O, PANEL), runs = md_ceil_div(w->s.C, WEIGHT_CHANNELS);
+    const int64_t start = task / 2 % panels * PANEL, c0 = task / 2 / panels % runs * WEIGHT_CHANNELS;
+    const int64_t part = task / 2 / panels / runs;
+    if (task % 2) weight_places(SIDE / 2, w, part, c0, start);
+    else weight_places(0, w, part, c0, start);
 }
 
 /* G' du G for one channel of x. */
@@ -122,7 +122,7 @@ int MD_LOCAL(winograd_weight)(const md_array *dw, const md_array *db, const md_a
     w.du = (float *)(w.sums + w.parts * s->O);
     const int64_t threads = threads_for(2 * PLACES * w.rows * w.tw * s->C * s->O);
     if (!(w.x = dense(x, MD_SLOT_B, threads)) || !(w.g = dense(g, MD_SLOT_D, threads))) return MD_NO_MEMORY;
-    run_tasks(threads, w.parts * SIDE * md_ceil_div(s->O, PANEL), weight_task, &w);
+    run_tasks(threads, 2 * w.parts * md_ceil_div(s->O, PANEL) * md_ceil_div(s->C, WEIGHT_CHANNELS), weight_task, &w);
     if (w.status) return w.status;
     run_tasks(threads, s->C, weight_finish, &w);
     for (int64_t o = 0; o < s->O; o++) {
