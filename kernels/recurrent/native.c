@@ -99,6 +99,13 @@ static void pack_columns(int64_t p, void *ctx) { /* 4 VL columns of the weights 
     }
 }
 
+/* Calls the gates of a panel for some rows, 4 KB apart and more, into the cache while the product runs. */
+INLINE void fetch(const sequence *s, const float *gates, int64_t rows, int64_t j, int64_t lines) {
+    for (int64_t i = 0; i < rows; i++)
+        for (int64_t g = 0; g < s->row; g += s->H)
+            for (int64_t l = 0; l < lines; l++) __builtin_prefetch(gates + i * s->row + g + j + l * 16, 0, 2);
+}
+
 /* ---- the input's share ---- */
 typedef struct { const sequence *s; const md_array *x; const float *w, *bias; int64_t k, columns; } projection;
 
@@ -112,6 +119,7 @@ static void project(int64_t task, void *ctx) { /* a chunk of rows, and a share o
     for (int64_t i = 0; i < rows; i++)
         a[i] = (const float *)c->x->data + (r0 + i) / s->N * c->x->stride[0] + (r0 + i) % s->N * c->x->stride[1];
     for (int64_t p = first; p < last; p++) {
+        fetch(s, s->out + r0 * s->row, rows, p * VL, 1);
         MD_LOCAL(recurrent_product)(acc, s->nv, rows, c->k, a, c->w + p * s->nv * VL * c->k);
         for (int v = 0; v < s->nv; v++) {
             int64_t cols;
@@ -180,6 +188,7 @@ static void step(const sequence *s, int64_t t, int64_t r, int64_t end, int64_t f
         const int64_t rows = md_min(CHUNK, active - r);
         for (int64_t i = 0; i < rows; i++) a[i] = before(s, s->hs, t, r + i);
         for (int64_t p = first; p < last; p++) {
+            fetch(s, s->out + (t * s->N + r) * s->row, rows, p * VL, 1);
             MD_LOCAL(recurrent_product)(acc, s->nv, rows, s->k, a, s->weights + p * s->nv * VL * s->k);
             s->cell(s, t, r, rows, p, acc);
         }
@@ -205,6 +214,10 @@ static void step_back(const sequence *s, int64_t i, int64_t r, int64_t end, int6
         const int64_t rows = md_min(CHUNK, end - r);
         for (int64_t k = 0; k < rows; k++) a[k] = s->out + (later * s->N + r + k) * s->row + s->k_at;
         for (int64_t p = first; p < last; p++) {
+            if (i < s->T) {
+                fetch(s, s->out + (t * s->N + r) * s->row, rows, p * 4 * VL, 4);
+                if (s->gates_of) fetch(s, s->gates_of + (t * s->N + r) * s->row, rows, p * 4 * VL, 4);
+            }
             if (i) MD_LOCAL(recurrent_product)(acc, 4, rows, s->k, a, s->weights + p * 4 * VL * s->k);
             else memset(acc, 0, (size_t)(rows * 4 * VL) * sizeof(float));
             const int64_t active = i == s->T ? 0 : s->batch ? md_max(0, md_min(rows, s->batch[t] - r)) : rows;
