@@ -21,7 +21,7 @@ from .embedding import embedding, embedding_backward
 from .group_norm import group_norm, group_norm_backward
 from .matmul import matmul  # one line per family: this is where a new one is added
 from .norm import batch_norm, batch_norm_backward, batch_norm_train
-from .optim import adam_update, sgd_update
+from .optim import adam_update, clamp, scale, sgd_update, total_norm
 from .pool import avg_pool2d, avg_pool2d_backward, max_pool2d, max_pool2d_backward
 from .recurrent import gru, gru_backward, lstm, lstm_backward, rnn, rnn_backward
 from .reduce import *

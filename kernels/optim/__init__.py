@@ -18,6 +18,21 @@ class SGDParams(NamedTuple):
     keep: float  # the share of the old momentum: momentum, 0 in the first step
 
 
+class NormParams(NamedTuple):
+    order: float
+
+
+class ScaleParams(NamedTuple):
+    count: int
+    factor: float
+
+
+class ClampParams(NamedTuple):
+    count: int
+    low: float
+    high: float
+
+
 class AdamParams(NamedTuple):
     count: int
     step_size: float  # lr / (1 - beta1^step)
@@ -100,6 +115,33 @@ def adam_update(params, grads, exp_avgs, exp_avg_sqs, max_exp_avg_sqs=None, lr=1
     return [params, exp_avgs, exp_avg_sqs, max_exp_avg_sqs], (grads,), p
 
 
+@kernel(tolerance=1e-6)
+def total_norm(arrays, order=2.0):
+    """The norm of all arrays as one vector: (sum of |x|^order)^(1 / order), the largest |x| for infinity, the smallest for
+    minus infinity, how many are not 0 for 0.
+
+    arrays: a list, not empty, of floating arrays. Returns an array of no axes, in their widest dtype.
+    """
+    if not arrays:
+        raise ValueError("total_norm: no arrays: at least one expected")
+    for i, a in enumerate(arrays):
+        if a.dtype.kind != "f":
+            raise TypeError(f"total_norm: arrays[{i}] is {a.dtype}: a floating-point dtype expected")
+    return [((), np.result_type(*{a.dtype for a in arrays}))], (arrays,), NormParams(float(order))
+
+
+@kernel
+def scale(arrays, factor):
+    """Multiplies all arrays of a list by one factor, in place. Returns them."""
+    return [arrays], (), ScaleParams(len(arrays), factor)
+
+
+@kernel
+def clamp(arrays, low, high):
+    """Limits all arrays of a list to [low, high], in place; NaN stays. Returns them."""
+    return [arrays], (), ClampParams(len(arrays), low, high)
+
+
 @sgd_update.cost
 def sgd_flops(outs, ins, p):
     return 6 * sum(a.size for a in ins[0])
@@ -175,3 +217,48 @@ def adam_cases():
                bench=True)
     yield case("200 small", *arguments([(64,)] * 200), bench=True)
     yield case("1 million", *arguments([(500, 500)] * 4), bench=True)
+
+
+@total_norm.cost
+def norm_flops(outs, ins, p):
+    return 2 * sum(a.size for a in ins[0])
+
+
+@scale.cost
+@clamp.cost
+def one_flop_each(outs, ins, p):
+    return sum(a.size for a in outs[0])
+
+
+def lists_of_arrays():
+    """(label, list, bench): what norms and scaling are checked with."""
+    for dtype in ("float32", "float64"):
+        yield f"small {dtype}", draw(SMALL, 1, dtype), False
+    yield "layouts", layouts(), False
+    yield "large", draw([(70001,), (300, 500), (8192,), (8193,)], 1), False
+    yield "two dtypes", [normal(5), normal(6, dtype="float64")], False
+    yield "infinity and NaN", [normal(40), np.array([1, np.inf, -np.inf], "float32")], False
+    yield "CNN", draw(CNN, 1), True
+    yield "200 small", draw([(64,)] * 200, 1), True
+    yield "1 million", draw([(500, 500)] * 4, 1), True
+
+
+@total_norm.examples
+def norm_cases():
+    for label, arrays, bench in lists_of_arrays():
+        for order in (2.0,) if bench else (2.0, 1.0, float("inf"), 3.0, 0.0, float("-inf")):
+            yield case(f"{label}, order {order}", arrays, order, bench=bench)
+    yield case("NaN", [normal(40), np.array([1, np.nan, 2], "float32")], float("inf"))
+
+
+@scale.examples
+def scale_cases():
+    for label, arrays, bench in lists_of_arrays():
+        yield case(label, arrays, 0.37, bench=bench)
+
+
+@clamp.examples
+def clamp_cases():
+    for label, arrays, bench in lists_of_arrays():
+        yield case(label, arrays, -0.5, 0.7, bench=bench)
+    yield case("NaN", [np.array([1, np.nan, -2], "float32")], -0.5, 0.5)

@@ -10,13 +10,13 @@ enum { LISTS = 5, TASK = 8192, BUFFER = 256 };
 
 typedef void (*linear)(void *const *x, int64_t n, const double *p, int lists);
 typedef struct {
-    const md_array *a; /* list after list, count arrays each; the last list, of the gradients, is only read */
+    const md_array *a; /* list after list, count arrays each */
     const double *p;
     const int64_t *start; /* of each array in the long row, and the end of the last */
     const uint8_t *same; /* do the arrays of an index share one dense layout? */
     linear update;
     int64_t count, per_task;
-    int lists, item;
+    int lists, written, item; /* the first lists, so many, are written */
 } step;
 
 /* The momentum's parameters: count lr momentum gradient weight_decay nesterov sign keep. */
@@ -69,6 +69,24 @@ typedef struct {
             }                                                                                                   \
     }
 
+/* count factor, and count low high. */
+#define ALL(T)                                                                                                  \
+    static void scale_##T(void *const *x, int64_t n, const double *p, __attribute__((unused)) int lists) {      \
+        T *restrict w = x[0];                                                                                   \
+        const T factor = (T)p[1];                                                                               \
+        for (int64_t i = 0; i < n; i++) w[i] *= factor;                                                         \
+    }                                                                                                           \
+    static void clamp_##T(void *const *x, int64_t n, const double *p, __attribute__((unused)) int lists) {      \
+        T *restrict w = x[0];                                                                                   \
+        const T low = (T)p[1], high = (T)p[2];                                                                  \
+        for (int64_t i = 0; i < n; i++) {                                                                       \
+            const T v = w[i] < low ? low : w[i];                                                                \
+            w[i] = v > high ? high : v;                                                                         \
+        }                                                                                                       \
+    }
+
+ALL(float)
+ALL(double)
 SGD(float)
 SGD(double)
 ADAM(float, sqrtf)
@@ -147,7 +165,7 @@ static void piece(const step *s, int64_t index, int64_t i, int64_t end) {
             else copy(a, order, i, n, x[l], 8, 0);
         }
         s->update(x, n, s->p, s->lists);
-        for (int l = 0; l < s->lists - 1; l++) {
+        for (int l = 0; l < s->written; l++) {
             if (direct[l]) continue;
             if (s->item == 4) copy(&s->a[l * s->count + index], order, i, n, x[l], 4, 1);
             else copy(&s->a[l * s->count + index], order, i, n, x[l], 8, 1);
@@ -155,16 +173,97 @@ static void piece(const step *s, int64_t index, int64_t i, int64_t end) {
     }
 }
 
-static void task(int64_t t, void *ctx) {
-    const step *s = ctx;
-    const int64_t begin = t * s->per_task, end = md_min(begin + s->per_task, s->start[s->count]);
+/* ---- norms: sums over the same tasks, which are added in their order ---- */
+typedef double (*summary)(const void *x, int64_t n, int order);
+typedef struct { step s; summary sum; double *parts; int order; } norm;
+enum { TERMS = 64, STRETCH = 64 * TERMS }; /* sums side by side; elements before they are added in double precision */
+
+#define NORM(T, ABS)                                                                                            \
+    static double norm_##T(const void *from, int64_t n, int order) {                                            \
+        const T *x = from;                                                                                      \
+        double all = 0;                                                                                         \
+        while (n > 0) {                                                                                         \
+            T s[TERMS] = {0};                                                                                   \
+            int bad = 0;                                                                                        \
+            const int64_t part = md_min(n, STRETCH), whole = part / TERMS * TERMS;                              \
+            for (int64_t i = 0; i < part; i += TERMS) {                                                         \
+                T rest[TERMS] = {0};                                                                            \
+                const T *y = i < whole ? x + i : memcpy(rest, x + i, (size_t)(part - i) * sizeof(T));           \
+                if (order == 2) for (int j = 0; j < TERMS; j++) s[j] += y[j] * y[j];                            \
+                else if (order == 1) for (int j = 0; j < TERMS; j++) s[j] += ABS(y[j]);                         \
+                else for (int j = 0; j < TERMS; j++) {                                                          \
+                    s[j] = ABS(y[j]) > s[j] ? ABS(y[j]) : s[j];                                                 \
+                    bad |= y[j] != y[j];                                                                        \
+                }                                                                                               \
+            }                                                                                                   \
+            for (int j = 0; j < TERMS; j++) all = order ? all + (double)s[j] : (double)s[j] > all ? (double)s[j] : all; \
+            if (bad) return NAN;                                                                                \
+            x += part;                                                                                          \
+            n -= part;                                                                                          \
+        }                                                                                                       \
+        return all;                                                                                             \
+    }
+NORM(float, fabsf)
+NORM(double, fabs)
+
+static double add(double a, double b, int order) {
+    return order ? a + b : a != a || a > b ? a : b;
+}
+
+static int64_t array_at(const step *s, int64_t begin) { /* the last array that starts at or before begin */
     int64_t low = 0, high = s->count;
-    while (high - low > 1) { /* the last array that starts at or before begin */
+    while (high - low > 1) {
         const int64_t middle = (low + high) / 2;
         if (s->start[middle] <= begin) low = middle;
         else high = middle;
     }
-    for (int64_t index = low; index < s->count && s->start[index] < end; index++) {
+    return low;
+}
+
+static void norm_task(int64_t t, void *ctx) {
+    const norm *c = ctx;
+    const step *s = &c->s;
+    const int64_t begin = t * s->per_task, end = md_min(begin + s->per_task, s->start[s->count]);
+    double all = 0;
+    for (int64_t i = array_at(s, begin); i < s->count && s->start[i] < end; i++) {
+        const int64_t first = md_max(begin, s->start[i]), last = md_min(end, s->start[i + 1]);
+        if (first < last) all = add(all, c->sum(s->a[i].data + (first - s->start[i]) * s->item, last - first, c->order), c->order);
+    }
+    c->parts[t] = all;
+}
+
+MD_KERNEL(total_norm, 1, 1) {
+    norm c = {.s = {.a = a + 1, .count = n - 1, .per_task = TASK}, .order = isinf(p[0]) ? 0 : (int)p[0]};
+    if (p[0] != 1 && p[0] != 2 && !(isinf(p[0]) && p[0] > 0)) return MD_NOT_MINE;
+    step *s = &c.s;
+    int64_t *start = md_scratch(MD_SLOT_A, (size_t)n * sizeof(int64_t));
+    if (!start) return MD_NO_MEMORY;
+    start[0] = 0;
+    for (int64_t i = 0; i < s->count; i++) {
+        if (a[i + 1].dtype != a->dtype || (a->dtype != MD_F32 && a->dtype != MD_F64) || !is_dense(&a[i + 1])) return MD_NOT_MINE;
+        start[i + 1] = start[i] + md_size(&a[i + 1]);
+    }
+    s->start = start;
+    s->item = a->dtype == MD_F32 ? 4 : 8;
+    c.sum = a->dtype == MD_F32 ? norm_float : norm_double;
+    const int64_t tasks = md_ceil_div(start[s->count], TASK);
+    c.parts = md_scratch(MD_SLOT_B, (size_t)(tasks + 1) * sizeof(double));
+    if (!c.parts) return MD_NO_MEMORY;
+    if (start[s->count] * s->item < 2 * MD_SMALL_BYTES) for (int64_t t = 0; t < tasks; t++) norm_task(t, &c);
+    else md_parallel(tasks, norm_task, &c);
+    double all = 0;
+    for (int64_t t = 0; t < tasks; t++) all = add(all, c.parts[t], c.order);
+    if (c.order == 2) all = sqrt(all);
+    if (a->dtype == MD_F32) *(float *)a->data = (float)all;
+    else *(double *)a->data = all;
+    return MD_DONE;
+}
+
+/* ---- updates ---- */
+static void task(int64_t t, void *ctx) {
+    const step *s = ctx;
+    const int64_t begin = t * s->per_task, end = md_min(begin + s->per_task, s->start[s->count]);
+    for (int64_t index = array_at(s, begin); index < s->count && s->start[index] < end; index++) {
         const int64_t first = md_max(begin, s->start[index]), last = md_min(end, s->start[index + 1]);
         if (first < last) piece(s, index, first - s->start[index], last - s->start[index]);
     }
@@ -177,6 +276,7 @@ static int run(const md_array *a, int n, const double *p, linear f32, linear f64
     uint8_t *same = md_scratch(MD_SLOT_B, (size_t)s.count);
     if (!start || !same) return MD_NO_MEMORY;
     s.lists = (int)(n / s.count);
+    s.written = (int)md_max(1, s.lists - 1);
     s.update = a->dtype == MD_F32 ? f32 : f64;
     s.item = a->dtype == MD_F32 ? 4 : 8;
     start[0] = 0;
@@ -197,5 +297,7 @@ static int run(const md_array *a, int n, const double *p, linear f32, linear f64
     return MD_DONE;
 }
 
+MD_KERNEL(scale, 1, 0) { return run(a, n, p, scale_float, scale_double); }
+MD_KERNEL(clamp, 1, 0) { return run(a, n, p, clamp_float, clamp_double); }
 MD_KERNEL(sgd_update, 2, 1) { return run(a, n, p, sgd_float, sgd_double); }
 MD_KERNEL(adam_update, 4, 1) { return run(a, n, p, adam_float, adam_double); }

@@ -31,3 +31,26 @@ def adam_update(params, exp_avgs, exp_avg_sqs, max_exp_avg_sqs, grads, p):
             max_exp_avg_sqs[i][...] = v.astype(param.dtype)
         new = p.shrink * wide(param) - p.step_size * m / (np.sqrt(v) * p.correction + p.eps)
         param[...] = new.astype(param.dtype)
+
+
+def total_norm(y, arrays, p):
+    size = [np.abs(wide(a)).reshape(-1) for a in arrays if a.size]
+    if p.order == 2:  # the root of a sum of sums, as order 1 and all others
+        y[...] = sum(((x * x).sum() for x in size), 0.0) ** 0.5
+    elif abs(p.order) == np.inf:
+        pick = np.max if p.order > 0 else np.min
+        y[...] = pick([pick(x) for x in size]) if size else 0
+    elif p.order == 0:
+        y[...] = sum((x != 0).sum() for x in size)
+    else:
+        y[...] = sum(((x ** p.order).sum() for x in size), 0.0) ** (1 / p.order)
+
+
+def scale(arrays, p):
+    for a in arrays:
+        a[...] = (wide(a) * p.factor).astype(a.dtype)
+
+
+def clamp(arrays, p):
+    for a in arrays:
+        np.clip(a, a.dtype.type(p.low), a.dtype.type(p.high), out=a)

@@ -1,5 +1,6 @@
-"""The optimizers' updates of parameters in place: one kernel call for a whole list. They are never on the tape."""
+"""Changes of whole lists of parameters or gradients in one kernel call, in place and off the tape."""
 from .. import kernels
+from ..autograd.tensor import wrap
 
 
 def sgd(params, grads, momentum_buffers=None, **options):
@@ -13,6 +14,23 @@ def adam(params, grads, exp_avgs, exp_avg_sqs, max_exp_avg_sqs=None, **options):
     kernels.adam_update(_arrays(params), _arrays(grads), _arrays(exp_avgs), _arrays(exp_avg_sqs),
                         max_exp_avg_sqs and _arrays(max_exp_avg_sqs), **options)
     _mark_changed(params)
+
+
+def scale(tensors, factor):
+    """Multiplies all tensors of a list by one factor, in place."""
+    kernels.scale(_arrays(tensors), factor)
+    _mark_changed(tensors)
+
+
+def clamp(tensors, low, high):
+    """Limits all tensors of a list to [low, high], in place; NaN stays."""
+    kernels.clamp(_arrays(tensors), low, high)
+    _mark_changed(tensors)
+
+
+def total_norm(tensors, order):
+    """The norm of all tensors of a list as one vector; off the tape."""
+    return wrap(kernels.total_norm(_arrays(tensors), order))
 
 
 def _arrays(tensors):

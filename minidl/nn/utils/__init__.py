@@ -1,6 +1,10 @@
 """Functions on all parameters of a model at once."""
 from ...autograd import Tensor, no_grad
-from ...ops import concat, stack
+from ...ops import concat, update
+from . import rnn
+
+__all__ = ["clip_grad_norm_", "clip_grad_value_", "clip_grads_with_norm_", "get_total_norm", "parameters_to_vector", "rnn",
+           "vector_to_parameters"]
 
 
 def _with_gradients(parameters):
@@ -9,32 +13,47 @@ def _with_gradients(parameters):
 
 
 @no_grad()
-def clip_grad_norm_(parameters, max_norm, norm_type=2.0, error_if_nonfinite=False):
-    """Scales all gradients by one factor so that the norm of them all, as one vector, is at most max_norm.
+def get_total_norm(tensors, norm_type=2.0, error_if_nonfinite=False, foreach=None):
+    """The norm of all tensors as one vector: of order norm_type, inf included. A tensor of no axes.
 
-    norm_type: the norm's order, inf included. Returns the norm before, a tensor. Raises RuntimeError under
-    error_if_nonfinite where it is infinite or NaN.
+    foreach: accepted, so that PyTorch code runs. Raises RuntimeError under error_if_nonfinite where it is infinite or NaN.
     """
-    gradients = _with_gradients(parameters)
-    if not gradients:
+    tensors, norm_type = [tensors] if isinstance(tensors, Tensor) else list(tensors), float(norm_type)
+    if not tensors:
         return Tensor(0.0)
-    norms = stack([g.abs().max() if norm_type == float("inf") else (g * g).sum().sqrt() if norm_type == 2 else
-                   (g.abs() ** norm_type).sum() ** (1 / norm_type) for g in gradients if g.array.size])
-    total = norms.max() if norm_type == float("inf") else (norms ** norm_type).sum() ** (1 / norm_type)
+    total = update.total_norm(tensors, norm_type)
     if error_if_nonfinite and not bool(total.isfinite()):
-        raise RuntimeError(f"clip_grad_norm_: the norm of the gradients is {total.item()}: a finite one expected")
-    factor = max_norm / (total.item() + 1e-6)
-    if not factor >= 1:  # NaN too
-        for g in gradients:
-            g *= factor
+        raise RuntimeError(f"The total norm of order {norm_type} for gradients from `parameters` is non-finite, "
+                           f"{total.item()}: a finite one expected, or error_if_nonfinite=False")
     return total
 
 
 @no_grad()
-def clip_grad_value_(parameters, clip_value):
-    """Clips every gradient to [-clip_value, clip_value]."""
-    for g in _with_gradients(parameters):
-        g.clip_(-clip_value, clip_value)
+def clip_grads_with_norm_(parameters, max_norm, total_norm, foreach=None):
+    """Scales all gradients by max_norm / total_norm where that is below 1."""
+    gradients = _with_gradients(parameters)
+    factor = float(max_norm) / (float(total_norm.item()) + 1e-6)
+    if gradients and not factor >= 1:  # NaN too
+        update.scale(gradients, factor)
+
+
+def clip_grad_norm_(parameters, max_norm, norm_type=2.0, error_if_nonfinite=False, foreach=None):
+    """Scales all gradients by one factor so that the norm of them all, as one vector, is at most max_norm.
+
+    norm_type, error_if_nonfinite, foreach: as get_total_norm. Returns the norm before, a tensor.
+    """
+    parameters = [parameters] if isinstance(parameters, Tensor) else list(parameters)
+    total = get_total_norm(_with_gradients(parameters), norm_type, error_if_nonfinite)
+    clip_grads_with_norm_(parameters, max_norm, total)
+    return total
+
+
+@no_grad()
+def clip_grad_value_(parameters, clip_value, foreach=None):
+    """Limits every gradient to [-clip_value, clip_value]."""
+    gradients = _with_gradients(parameters)
+    if gradients:
+        update.clamp(gradients, -float(clip_value), float(clip_value))
 
 
 def parameters_to_vector(parameters):
