@@ -157,9 +157,30 @@ def torch_max_pool2d(torch, lay, x, kernel_size, stride=None, padding=0, dilatio
 
 
 @both_layouts("avg_pool2d")
-def torch_avg_pool2d(torch, lay, x, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True):
+def torch_avg_pool2d(torch, lay, x, *window, **options):
     x = lay(x)
-    return lambda: torch.nn.functional.avg_pool2d(x, kernel_size, stride, padding, ceil_mode, count_include_pad)
+    return lambda: torch.nn.functional.avg_pool2d(x, *window, **options)
+
+
+@both_layouts("avg_pool2d_backward")
+def torch_avg_pool2d_backward(torch, lay, g, input_shape, kernel_size, stride=None, padding=0, ceil_mode=False,
+                              count_include_pad=True, divisor_override=None):
+    g, x = lay(g), lay(torch.empty(tuple(input_shape), dtype=g.dtype))
+    return lambda: torch.ops.aten.avg_pool2d_backward(g, x, pair(kernel_size), pair(stride or kernel_size), pair(padding),
+                                                      ceil_mode, count_include_pad, divisor_override)
+
+
+@both_layouts("max_pool2d_backward")
+def torch_max_pool2d_backward(torch, lay, g, index, input_shape, kernel_size, stride=None, padding=0, dilation=1,
+                              ceil_mode=False):
+    window = pair(kernel_size), pair(stride or kernel_size), pair(padding), pair(dilation)
+    (_, kw), s, p, d = window
+    rows, columns = (torch.arange(n) * s[i] - p[i] for i, n in enumerate(g.shape[2:]))
+    tap = index.long()
+    at = (rows[:, None] + tap // kw * d[0]) * input_shape[3] + columns + tap % kw * d[1]
+    cut = tap == torch.iinfo(index.dtype).max  # by a relu: nothing flows back
+    g, at, x = lay(g.masked_fill(cut, 0)), lay(at.masked_fill(cut, 0)), lay(torch.empty(tuple(input_shape), dtype=g.dtype))
+    return lambda: torch.ops.aten.max_pool2d_with_indices_backward(g, x, *window, ceil_mode, at)
 
 
 @torch_peer("softmax")

@@ -16,16 +16,19 @@ from ..ops import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
     celu,
+    channel_shuffle,
     conv1d,
     conv3d,
     conv_transpose1d,
     conv_transpose2d,
     conv_transpose3d,
     cross_entropy,
+    fold,
     gelu,
     glu,
     hardshrink,
     huber_loss,
+    interpolate,
     l1_loss,
     linear,
     log_softmax,
@@ -41,6 +44,8 @@ from ..ops import (
     max_unpool3d,
     mse_loss,
     nll_loss,
+    pixel_shuffle,
+    pixel_unshuffle,
     prelu,
     rrelu,
     selu,
@@ -53,11 +58,13 @@ from ..ops import (
     tanh,
     tanhshrink,
     threshold,
+    unfold,
     where,
 )
 from ..ops.attention import scaled_dot_product_attention
 from ..ops.embedding import embedding as rows_of
 from ..ops.embedding import embedding_bag, limit_norms, one_hot
+from ..ops.image import pad_sides as pad
 from ..ops.norm import batch_norm_given, batch_norm_train, update_statistics
 from ..ops.row_norm import group_norm, instance_norm, layer_norm, local_response_norm, rms_norm
 from .conv import pad_end, pair, resolve_padding
@@ -212,13 +219,13 @@ def batch_norm(input, running_mean, running_var, weight=None, bias=None, trainin
 __all__ = [
     "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d", "adaptive_max_pool1d", "adaptive_max_pool2d",
     "adaptive_max_pool3d", "alpha_dropout", "avg_pool1d", "avg_pool2d", "avg_pool3d", "batch_norm",
-    "binary_cross_entropy", "binary_cross_entropy_with_logits", "celu", "conv1d", "conv2d", "conv3d",
-    "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "cross_entropy", "dropout", "dropout1d", "dropout2d",
-    "dropout3d", "elu", "embedding", "embedding_bag", "feature_alpha_dropout", "gelu", "glu", "group_norm",
-    "hardshrink", "hardsigmoid", "hardswish", "hardtanh", "huber_loss", "instance_norm", "l1_loss", "layer_norm",
-    "leaky_relu", "linear", "local_response_norm", "log_softmax", "logsigmoid", "lp_pool1d", "lp_pool2d", "lp_pool3d",
-    "max_pool1d", "max_pool2d", "max_pool3d", "max_unpool1d", "max_unpool2d", "max_unpool3d", "mish", "mse_loss",
-    "nll_loss", "one_hot", "prelu", "relu", "relu6", "rms_norm", "rrelu", "scaled_dot_product_attention", "selu",
-    "sigmoid", "silu", "smooth_l1_loss", "softmax", "softmin", "softplus", "softshrink", "softsign", "tanh",
-    "tanhshrink", "threshold",
+    "binary_cross_entropy", "binary_cross_entropy_with_logits", "celu", "channel_shuffle", "conv1d", "conv2d",
+    "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "cross_entropy", "dropout", "dropout1d",
+    "dropout2d", "dropout3d", "elu", "embedding", "embedding_bag", "feature_alpha_dropout", "fold", "gelu", "glu",
+    "group_norm", "hardshrink", "hardsigmoid", "hardswish", "hardtanh", "huber_loss", "instance_norm", "interpolate",
+    "l1_loss", "layer_norm", "leaky_relu", "linear", "local_response_norm", "log_softmax", "logsigmoid", "lp_pool1d",
+    "lp_pool2d", "lp_pool3d", "max_pool1d", "max_pool2d", "max_pool3d", "max_unpool1d", "max_unpool2d",
+    "max_unpool3d", "mish", "mse_loss", "nll_loss", "one_hot", "pad", "pixel_shuffle", "pixel_unshuffle", "prelu",
+    "relu", "relu6", "rms_norm", "rrelu", "scaled_dot_product_attention", "selu", "sigmoid", "silu", "smooth_l1_loss",
+    "softmax", "softmin", "softplus", "softshrink", "softsign", "tanh", "tanhshrink", "threshold", "unfold",
 ]

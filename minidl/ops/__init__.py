@@ -66,6 +66,7 @@ from .dropout import alpha_dropout, dropout
 from .einsum import einsum
 from .elementwise import astype, conj, exp, exp2, expm1, imag, log, log1p, log2, log10, logaddexp, real, tanh
 from .hard_activation import hardshrink, hardsigmoid, hardswish, hardtanh, prelu, relu6, rrelu, softshrink, threshold
+from .image import channel_shuffle, fold, interpolate, pixel_shuffle, pixel_unshuffle, unfold
 from .index import diagonal, gather, masked_fill, nonzero, take, take_along_axis, tril, triu, where
 from .linear import bmm, dot, linear, matmul, matrix_transpose, mm, outer, tensordot, vecdot
 from .logic import (

@@ -50,7 +50,11 @@ def add_border(name, x, ends, mode):
     for size, pair in zip(x.shape[-len(ends):], ends):
         if mode in ("reflect", "circular") and max(pair) > size - (mode == "reflect"):
             raise ValueError(f"{name}: input {x.shape} with a border of {pair} by {mode!r}: a larger input expected")
-    return pad(x, ((0, 0),) * (x.ndim - len(ends)) + tuple(ends), BORDERS[mode])
+    n = len(ends)
+    if x.ndim == n + 1:
+        return pad(x, ((0, 0), *ends), BORDERS[mode])
+    y = pad(permute_dims(x, (0, *range(2, n + 2), 1)), ((0, 0), *ends, (0, 0)), BORDERS[mode])  # channels stay last in memory
+    return permute_dims(y, (0, n + 1, *range(1, n + 1)))
 
 
 def check_shapes(name, input, weight, n):

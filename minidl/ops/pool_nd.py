@@ -231,7 +231,8 @@ def in_image(at, rows, columns, width):
     return rows[at // len(columns)] * width + columns[at % len(columns)]
 
 
-adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d = map(adaptive_average, (1, 2, 3))
+ADAPTIVE_MEANS = {n: adaptive_average(n) for n in (1, 2, 3)}
+adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d = ADAPTIVE_MEANS.values()
 adaptive_max_pool1d, adaptive_max_pool2d, adaptive_max_pool3d = map(adaptive_maximum, (1, 2, 3))
 
 

@@ -301,7 +301,7 @@ def pad(x, pad_width, mode="constant", constant_values=0):
 @op
 def pad_constant(x, widths, value=0):
     """x inside a border of one value. d/dx: the inside of g. Shape: each axis longer by its pair of `widths`."""
-    y = np.empty(tuple(n + a + b for n, (a, b) in zip(x.shape, widths)), x.dtype, like=x)
+    y = np.empty_like(x, shape=tuple(n + a + b for n, (a, b) in zip(x.shape, widths)))
     y[...] = value
     y[tuple(slice(a, a + n) for n, (a, _) in zip(x.shape, widths))] = x
     return y

@@ -20,7 +20,7 @@ def small_cases(kernel):
         return [c for c in _dispatch.kernels[kernel].cases() if c.bench][:2]
 
     def usual(a):
-        return a.size > 1 and a.dtype in ("f4", "i8", "?") and (a.strides == np.copy(a, order="K").strides)
+        return a.size > 1 and a.dtype in ("f4", "i8", "u1", "?") and (a.strides == np.copy(a, order="K").strides)
 
     cases = (c for c in _dispatch.kernels[kernel].cases() if not c.bench and not c.label.startswith(ODD))
     return [c for c in cases if all(usual(a) for a in (*c.args, *c.kwargs.values()) if isinstance(a, np.ndarray))][:15]
