@@ -1,9 +1,11 @@
 """Passes that make one step of two: a step and the maker of what it reads, where nothing else reads that."""
 from collections import defaultdict
+from functools import partial
 
 import numpy as np
 from numpy.lib.array_utils import byte_bounds
 
+from ..kernels.conv2d import ConvPoolParams, conv2d_max_pool2d
 from ..kernels.matmul import ACTIVATIONS
 from .step import Buffer, Ref, Step
 
@@ -12,7 +14,8 @@ WITH_EPILOGUE = ("conv2d", "matmul")  # kernels of (x, weight, bias, perhaps res
 
 def fuse(steps, results):
     """Batch norms, flattening, biases, residual sums and activations go into the kernel that made their argument."""
-    for rule in (flattening, batch_norm, bias, residual, activation):
+    read = {r.buffer for step in steps for r in step.reads()}
+    for rule in (flattening, batch_norm, bias, residual, activation, partial(pooling, read)):
         steps = joined(steps, rule)
     return steps, results
 
@@ -119,6 +122,22 @@ def activation(maker, step, ref):
     if out is None:
         return None
     return taken_over(maker, step, [out], maker.ins, maker.p._replace(activation=ACTIVATIONS[step.name]))
+
+
+def pooling(read, maker, step, ref):
+    """The largest of windows, while the sums are in registers; read: the buffers that some step reads."""
+    if step.name != "max_pool2d" or maker.name != "conv2d" or maker.ins[3] is not None or not ref.same(maker.outs[0]):
+        return None
+    pool, (y, taps) = step.p, step.outs
+    sizes = tuple((n - k) // s + 1 for n, k, s in zip(ref.shape[2:], pool[:2], pool[2:4]))
+    if pool[4:8] != (0, 0, 1, 1) or y.shape[2:] != sizes:
+        return None
+    if maker.p.activation and (taps.buffer in read or pool.activation not in (0, maker.p.activation)):
+        return None  # of equal values, such as zeros, another tap may be named
+    p = ConvPoolParams(*maker.p._replace(activation=maker.p.activation or pool.activation), *pool[:4])
+    new = Step("conv2d_max_pool2d", None, step.outs, maker.ins[:3], p, kernel=conv2d_max_pool2d)
+    new.parts = maker.parts
+    return new
 
 
 def fusable(maker):

@@ -70,6 +70,33 @@ def test_biases_and_flattening_of_products():
         assert check(model, normal(n, 3, 5, 6)) == ["conv2d", "matmul + flatten"]
 
 
+def test_pooling_goes_into_the_convolution():
+    conv, x = nn.Conv2d(3, 8, 3), normal(2, 3, 11, 12)
+    assert check(lambda x: F.max_pool2d(F.relu(conv(x)), 2), x) == ["conv2d_max_pool2d + relu"]
+    assert check(lambda x: F.max_pool2d(conv(x), 3, 2), x) == ["conv2d_max_pool2d"]
+    assert check(lambda x: F.max_pool2d(F.relu(conv(x)), 3, 2, 1), x) == ["conv2d + relu", "max_pool2d"]
+    assert check(lambda x: F.max_pool2d(conv(x), 2, ceil_mode=True), normal(2, 3, 11, 11)) == ["conv2d", "max_pool2d"]
+    y = ml.compile(lambda x: F.max_pool2d(F.relu(conv(x)) - 1, 2, return_indices=True), x)(x)[0]
+    expected = F.max_pool2d(F.relu(conv(ml.tensor(x))) - 1, 2, return_indices=True)
+    np.testing.assert_allclose(y, expected[0].detach().numpy(), rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(ml.compile(lambda x: F.max_pool2d(F.relu(conv(x)), 2, return_indices=True)[1], x)(x),
+                                  F.max_pool2d(F.relu(conv(ml.tensor(x))), 2, return_indices=True)[1].numpy())
+
+
+def test_a_residual_goes_into_the_convolution():
+    class Block(nn.Module):
+        def __init__(self, after):
+            super().__init__()
+            self.a, self.b, self.after = nn.Conv2d(4, 4, 3, padding=1), nn.Conv2d(4, 4, 1), after
+
+        def forward(self, x):
+            y = self.b(F.relu(self.a(x)))
+            return F.relu(self.a(x) + y if self.after else y + F.relu(x))
+
+    for after in (True, False):
+        assert ("conv2d + add + relu" in check(Block(after), normal(2, 4, 8, 9))) is after  # x lies in another layout
+
+
 def test_sums_with_themselves_and_others():
     linear = nn.Linear(4, 4)
 
