@@ -209,6 +209,19 @@ def torch_cross_entropy(torch, logits, target, weight=None, ignore_index=-100, l
                                                       label_smoothing=label_smoothing), None)
 
 
+@torch_peer("cross_entropy_backward")
+def torch_cross_entropy_backward(torch, g, logits, lse, target, weight=None, ignore_index=-100, label_smoothing=0.0):
+    """From the logarithms of probabilities, which PyTorch keeps from forward."""
+    if label_smoothing:
+        return None
+    aten, logs, total = torch.ops.aten, torch.log_softmax(logits, 1), torch.ones(())
+
+    def call():
+        dlogs = aten.nll_loss_backward(g, logs, target, weight, 0, ignore_index, total)
+        return torch._log_softmax_backward_data(dlogs, logs, 1, logs.dtype)
+    return call
+
+
 @torch_peer("attention")
 def torch_attention(torch, q, k, v, mask=None, causal=False, scale=None):
     """PyTorch's flash attention for the CPU; heads of grouped queries are repeated beforehand."""
