@@ -10,6 +10,7 @@ only: quicker, while writing a kernel.
 import os
 import platform
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy
@@ -53,20 +54,24 @@ class BuildKernels(build_ext):
     def build_extension(self, ext):
         """Compiles the families per level, then lets setuptools build the Cython module and link it all."""
         machine = os.environ.get("MINIDL_TARGET_MACHINE", platform.machine())
-        objects = []
         levels = LEVELS.get(machine, {"portable": []})
         only = os.environ.get("MINIDL_LEVELS", " ".join(levels)).split()
         jobs = [(source, level, levels[level]) for level in only
                 for source in family_sources()] if ext.name.endswith("._native.core") else []
+
+        def compiled(job):
+            source, level, flags = job
+            folder = os.path.join(self.build_temp, level)
+            newest = max(p.stat().st_mtime for p in [HERE / source, HERE / "setup.py", *HERE.glob("kernels/*/*.h")])
+            built = Path(folder) / Path(source).with_suffix(".o")
+            if not built.exists() or built.stat().st_mtime < newest:
+                self.compiler.compile([source], output_dir=folder, include_dirs=[NATIVE],
+                                      macros=[("MD_ISA", level)], extra_postargs=FLAGS + flags)
+            return str(built)
+
         try:
-            for source, level, flags in jobs:
-                folder = os.path.join(self.build_temp, level)
-                newest = max(p.stat().st_mtime for p in [HERE / source, HERE / "setup.py", *HERE.glob("kernels/*/*.h")])
-                built = Path(folder) / Path(source).with_suffix(".o")
-                if not built.exists() or built.stat().st_mtime < newest:
-                    self.compiler.compile([source], output_dir=folder, include_dirs=[NATIVE],
-                                          macros=[("MD_ISA", level)], extra_postargs=FLAGS + flags)
-                objects.append(str(built))
+            with ThreadPoolExecutor(os.cpu_count()) as pool:
+                objects = list(pool.map(compiled, jobs))
             ext.extra_objects = objects
             super().build_extension(ext)
         except Exception as failure:
