@@ -19,7 +19,7 @@ def checkpoint(function, *args, **kwargs):
     if not state.recording:
         return function(*args, **kwargs)
     drawn = [generator.get_state() for generator in generators]
-    start = Node("start of checkpoint", None, ())  # what the function records has higher numbers
+    start = Node("start of checkpoint", None, [])  # what the function records has higher numbers
     cut = [_cut(x) for x in args]
     result = function(*cut, **kwargs)
     outputs = result if isinstance(result, tuple) else (result,)

@@ -3,12 +3,12 @@
 An operation's sequence number is above those of its inputs, so taking the highest number first guarantees that every use
 of a tensor has added its share before the tensor's own operation is reached.
 """
-import heapq
-
 import numpy as np
 
+from .. import kernels
 from .modes import enable_grad, no_grad, state
 from .node import Node
+from .op import Operation
 from .tensor import Cell, Tensor, wrap
 
 
@@ -30,11 +30,11 @@ def sweep(outputs, gradients, inputs=None, retain_graph=False, create_graph=Fals
     with enable_grad() if create_graph else no_grad():
         for output, g in zip(outputs, gradients):
             walk.start(output, _start(output, g))
-        while walk.heap:
+        while walk.waiting:
             walk.step(retain_graph, create_graph)
         if inputs is not None:
             return [walk.found(x) for x in inputs]
-        for leaf, g in walk.leaves.values():
+        for leaf, g, _ in walk.leaves.values():
             g = _hooked(leaf._hooks, g)
             leaf.grad = g if leaf.grad is None else leaf.grad + g
     return None
@@ -45,16 +45,17 @@ class Sweep:
 
     def __init__(self, outputs, inputs):
         self.pending = {}   # node -> gradients of its outputs so far
-        self.leaves = {}    # id of a leaf -> [leaf, its gradient so far]
-        self.heap = []      # (-sequence, node): the newest first
+        self.waiting = []   # these nodes, the newest last
+        self.leaves = {}    # id of a leaf -> [leaf, its gradient so far, whether that is a sum of our own]
         self.wanted = None if inputs is None else _nodes_between(outputs, inputs)  # None: all nodes
         self.capture = {(x._node, x._index) for x in inputs or () if x._node is not None}
         self.captured = {}  # (node, index) of an input that is not a leaf -> its gradient
+        self.anomaly = state.anomaly
 
     def start(self, output, g):
         """The gradient of a result."""
         if output._node is None:
-            self.leaves[id(output)] = [output, g]
+            self.leaves[id(output)] = [output, g, False]
         else:
             self.add(output._node, output._index, g)
 
@@ -63,13 +64,26 @@ class Sweep:
         slots = self.pending.get(node)
         if slots is None:
             self.pending[node] = slots = [None] * node.n_outputs
-            heapq.heappush(self.heap, (-node.sequence, node))
+            self.wait(node)
         before = slots[index]
         slots[index] = g if before is None else before + g
 
+    def wait(self, node):
+        """Puts a node in its place; mostly that is near the end."""
+        waiting = self.waiting
+        low, high = 0, len(waiting)
+        while low < high:
+            middle = (low + high) // 2
+            other: Node = waiting[middle]
+            if other.sequence < node.sequence:
+                low = middle + 1
+            else:
+                high = middle
+        waiting.insert(low, node)
+
     def step(self, retain_graph, create_graph):
         """Takes the newest node, runs its rule and passes the gradients on."""
-        node: Node = heapq.heappop(self.heap)[1]
+        node: Node = self.waiting.pop()
         slots = self.pending.pop(node)
         if node.hooks is not None:
             for index, hooks in node.hooks.items():
@@ -82,15 +96,20 @@ class Sweep:
             if node not in self.wanted:
                 return
         _check(node)
-        results = node.rule(node, slots)
+        if isinstance(node.rule, Operation):
+            operation: Operation = node.rule
+            results = operation.run_rule(node, slots)
+        else:
+            results = node.rule(node, slots)
         if type(results) is not tuple:
             results = (results,)
         if len(results) > len(node.edges):
             raise RuntimeError(f"backward of {node.name}: {len(results)} gradients for {len(node.edges)} arguments")
-        if state.anomaly:
+        if self.anomaly:
             _check_nan(node, results)
         taken = None  # memory that is not free to become a leaf's own
-        for edge, g in zip(node.edges, results):
+        for i in range(len(results)):
+            edge, g = node.edges[i], results[i]
             if edge is None or g is None:
                 continue
             target, index, shape, dtype = edge
@@ -98,17 +117,24 @@ class Sweep:
             if isinstance(target, Node):
                 if self.wanted is None or target in self.wanted or (target, index) in self.capture:
                     self.add(target, index, g)
-                continue
-            entry = self.leaves.get(id(target))
-            if entry is not None:
-                entry[1] = entry[1] + g
+            elif create_graph or id(target) in self.leaves:
+                self.accumulate(target, g, create_graph)
             else:
-                if not create_graph:
-                    taken = _taken(node, slots) if taken is None else taken
-                    g = _own(g, taken)
-                self.leaves[id(target)] = [target, g]
+                taken = _taken(node, slots) if taken is None else taken
+                self.leaves[id(target)] = [target, _own(g, taken), False]
         if not retain_graph:
             node.saved = None
+
+    def accumulate(self, leaf, g, create_graph):
+        """One more share of a leaf's gradient. From the third on the sum is memory of our own, and is written in place."""
+        entry = self.leaves.get(id(leaf))
+        if entry is None:
+            self.leaves[id(leaf)] = [leaf, g, False]
+        elif entry[2] and type(g.array) is np.ndarray:
+            total = entry[1].array
+            (kernels.add if kernels.large(total, g.array) else np.add)(total, g.array, out=total)
+        else:
+            entry[1], entry[2] = entry[1] + g, not create_graph
 
     def found(self, x):
         """The gradient of one of the inputs."""
@@ -118,9 +144,10 @@ class Sweep:
 
 def _fitted(g, shape, dtype):
     """g summed over the axes that broadcasting added or stretched, in the dtype of what it is the gradient of."""
-    if g.array.shape != shape:
+    array = g.array
+    if array.shape != shape:
         g = sum_to(g, shape)
-    return g if g.array.dtype == dtype else g.astype(dtype)
+    return g if array.dtype is dtype or array.dtype == dtype else g.astype(dtype)
 
 
 def grad(outputs, inputs, grad_outputs=None, retain_graph=None, create_graph=False, allow_unused=False):

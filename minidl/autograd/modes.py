@@ -45,10 +45,21 @@ class enable_grad(_Switch):
     """Records again inside a `no_grad` block."""
 
 
+watchers = []  # the detect_anomaly blocks that are open in any thread: nobody else looks at state.anomaly at every call
+
+
 class detect_anomaly(_Switch):
     """Raises as soon as backward makes a NaN, and shows where the operation at fault was called. Slow: for debugging."""
 
     field = "anomaly"
+
+    def __enter__(self):
+        watchers.append(self)
+        return super().__enter__()
+
+    def __exit__(self, *exception):
+        watchers.remove(self)
+        super().__exit__(*exception)
 
 
 def is_grad_enabled():

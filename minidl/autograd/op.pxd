@@ -1,4 +1,4 @@
-# The fields and the C signatures of op.py when it is compiled.
+# The fields and the C signatures of op.py when it is compiled; interpreted, nobody reads this.
 cimport cython
 
 from .node cimport Node
@@ -6,7 +6,7 @@ from .tensor cimport Cell, Fields
 
 @cython.final
 cdef class Operation:
-    cdef object forward, rule, backward
+    cdef object forward, rule
     cdef str name, variadic
     cdef bint view
     cdef tuple names, keywords
@@ -14,10 +14,12 @@ cdef class Operation:
     cdef list trailing, blank, arguments, shapes, others
     cdef Py_ssize_t g_at, y_at, need_at, y_for
 
-    cpdef object run(self, tuple args, dict kwargs)
+    cdef object run(self, tuple args, dict kwargs)
     cdef tuple bound(self, args, kwargs)
+    @cython.locals(given=Py_ssize_t, edges=list, saved=list, versions=list, place=Py_ssize_t, position=Py_ssize_t, wanted_for=Py_ssize_t)
     cdef object record(self, tuple args, dict kwargs, outs)
-    cpdef object run_rule(self, Node node, list gradients)
+    @cython.locals(values=list, count=Py_ssize_t)
+    cdef object run_rule(self, Node node, list gradients)
 
 cdef object _array(x)
 cdef bint _wants(x)

@@ -20,13 +20,15 @@ import sys
 from functools import partial, update_wrapper
 
 import numpy as np
+from numpy import ndarray
 
-from .modes import DEBUG_TAPE, state
+from .modes import DEBUG_TAPE, state, watchers
 from .node import Node, sequence
 from .tensor import Cell, Fields, Tensor, share_memory
 
 _ALIASES = {"dim": "axis", "keepdim": "keepdims", "input": "x", "other": "x2"}  # PyTorch's names for ours
 _new = Fields.__new__
+FLOAT32 = np.dtype("float32")
 
 
 def op(forward=None, *, view=False):
@@ -69,7 +71,6 @@ class Operation:
         values = forward.__defaults__ or ()
         self.defaults = dict(zip(self.names[len(self.names) - len(values):], values))
         self.trailing = [self.defaults.get(n) for n in self.names]  # the values of arguments that a call may leave out
-        self.backward = self.run_rule
         self.rule = None
         self.g_at = self.y_at = self.need_at = self.y_for = -1  # places among the rule's parameters
         self.blank = []  # a place for each of these
@@ -156,7 +157,7 @@ class Operation:
         for _ in range(given, len(self.trailing)):
             edges.append(None)
         node: Node = Node.__new__(Node)  # past __init__, whose call costs as much as the rest
-        node.name, node.rule, node.edges, node.sequence, node.n_outputs = self.name, self.backward, edges, next(sequence), 1
+        node.name, node.rule, node.edges, node.sequence, node.n_outputs = self.name, self, edges, next(sequence), 1
         saved, versions = self.blank.copy(), []
         for place, position, wanted_for in self.arguments:
             if wanted_for < 0 or edges[wanted_for] is not None:
@@ -185,7 +186,7 @@ class Operation:
                 saved[self.y_at] = outs.array
                 versions.append(_versioned(outs))
         node.saved, node.versions = saved, versions
-        if state.anomaly:
+        if watchers and state.anomaly:
             import traceback
             calls = [call for call in traceback.extract_stack() if call.filename != __file__]
             node.trace = "".join(traceback.format_list(calls))
@@ -203,6 +204,15 @@ class Operation:
             values[self.g_at] = gradients[0] if node.n_outputs == 1 else tuple(gradients)
         if self.need_at >= 0:
             values[self.need_at] = [e is not None for e in node.edges]
+        count = len(values)
+        if count == 1:  # the usual numbers of parameters, without another list
+            return self.rule(values[0])
+        if count == 2:
+            return self.rule(values[0], values[1])
+        if count == 3:
+            return self.rule(values[0], values[1], values[2])
+        if count == 4:
+            return self.rule(values[0], values[1], values[2], values[3])
         return self.rule(*values)
 
 
@@ -224,14 +234,15 @@ def _versioned(x):
 
 def _wrapped(array):
     out: Fields = _new(Tensor)
-    out.array = array if type(array) is np.ndarray or not isinstance(array, (np.generic, float, int)) else np.asarray(array)
+    out.array = array if type(array) is ndarray or not isinstance(array, (np.generic, float, int)) else np.asarray(array)
     out._cell = Cell.__new__(Cell)
     return out
 
 
 def flows_through(out, node, index):
     """Marks a result as made by the node, if it is of a kind that has gradients."""
-    kind = out.array.dtype.kind
+    dtype = out.array.dtype
+    kind = "f" if dtype is FLOAT32 else dtype.kind
     if kind == "c":
         raise TypeError(f"{node.name}: the result is {out.array.dtype}: gradients of complex numbers are not there: use "
                         "x.detach()")
