@@ -9,6 +9,8 @@
         same = kernels.conv2d(x, w, padding=1, activation="relu")
     kernels.table()                         # what runs where
 """
+import numpy
+
 from . import _dispatch
 from ._dispatch import backend, backends, core, get, get_backend, isa, set_backend, table
 from .arithmetic import *
@@ -29,6 +31,8 @@ from .row_norm import layer_norm, layer_norm_backward, rms_norm, rms_norm_backwa
 from .softmax import log_softmax, log_softmax_backward, softmax, softmax_backward
 
 large = core.large if core else lambda *arrays: False
+plain = core.plain if core else lambda x: False
+broadcast_to = core.broadcast_to if core else numpy.broadcast_to
 get_num_threads = core.get_num_threads if core else lambda: 1
 
 
@@ -56,6 +60,6 @@ def _initial_threads():
 
 set_num_threads(_initial_threads())
 __all__ = [
-    "backend", "backends", "get", "get_backend", "get_num_threads", "isa", "large", "set_backend", "set_num_threads",
-    "table",
+    "backend", "backends", "broadcast_to", "get", "get_backend", "get_num_threads", "isa", "large", "plain", "set_backend",
+    "set_num_threads", "table",
 ]

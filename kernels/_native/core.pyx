@@ -51,6 +51,7 @@ cdef extern from *:
     void *md_published(void **place)
 
 cnp.import_array()
+from numpy import broadcast_to as np_broadcast_to
 
 cdef extern from "numpy/arrayobject.h":
     int PyArray_SetBaseObject(cnp.ndarray arr, object base) except -1
@@ -353,6 +354,39 @@ cdef int in_order(cnp.ndarray x):
                 return 0
             before_last = stride
     return 1
+
+
+def plain(x):
+    """Whether the reductions serve this operand, large or small: an array of float32 or float64 in one of the usual layouts."""
+    cdef cnp.ndarray a
+    if type(x) is not cnp.ndarray:
+        return False
+    a = <cnp.ndarray>x
+    return bool((cnp.PyArray_TYPE(a) == cnp.NPY_FLOAT32 or cnp.PyArray_TYPE(a) == cnp.NPY_FLOAT64)
+                and cnp.PyArray_SIZE(a) and cnp.PyArray_ISBEHAVED_RO(a) and cnp.PyArray_NDIM(a) <= MD_MAX_DIMS and in_order(a))
+
+
+def broadcast_to(x, tuple shape):
+    """np.broadcast_to, which spends microseconds on any array: a read-only view of x with the shape."""
+    cdef cnp.npy_intp dims[MD_MAX_DIMS]
+    cdef cnp.npy_intp strides[MD_MAX_DIMS]
+    cdef cnp.ndarray a, out
+    cdef Py_ssize_t d, lead, nd = len(shape)
+    if type(x) is not cnp.ndarray or nd > MD_MAX_DIMS or cnp.PyArray_NDIM(<cnp.ndarray>x) > nd:
+        return np_broadcast_to(x, shape)
+    a = <cnp.ndarray>x
+    lead = nd - cnp.PyArray_NDIM(a)
+    for d in range(nd):
+        dims[d], strides[d] = shape[d], 0
+        if d >= lead and cnp.PyArray_DIM(a, d - lead) == dims[d]:
+            strides[d] = cnp.PyArray_STRIDE(a, d - lead)
+        elif dims[d] < 0 or (d >= lead and cnp.PyArray_DIM(a, d - lead) != 1):
+            return np_broadcast_to(x, shape)  # which says what is wrong
+    Py_INCREF(cnp.PyArray_DESCR(a))
+    out = PyArray_NewFromDescr(cnp.ndarray, cnp.PyArray_DESCR(a), <int>nd, dims, strides, cnp.PyArray_DATA(a), 0, None)
+    Py_INCREF(a)
+    PyArray_SetBaseObject(out, a)
+    return out
 
 
 def large(*arrays):

@@ -174,9 +174,12 @@ def grad(outputs, inputs, grad_outputs=None, retain_graph=None, create_graph=Fal
 
 def sum_to(g, shape):
     """The sum of g over the axes that broadcasting from `shape` added or stretched."""
+    if not shape:
+        return g.sum()
     lead = g.ndim - len(shape)
     axes = tuple(range(lead)) + tuple(lead + i for i, n in enumerate(shape) if n == 1 and g.shape[lead + i] != 1)
-    return g.sum(axis=axes).reshape(shape)
+    total = g.sum(axis=axes)
+    return total if total.shape == shape else total.reshape(shape)
 
 
 def _start(output, g):

@@ -124,7 +124,19 @@ def tanh(x):
 
 @tanh.vjp
 def tanh_vjp(g, y):
-    return g * (1 + y) * (1 - y)  # not 1 - y*y, which cancels as |y| nears 1
+    return tanh_backward(g, y)
+
+
+@op
+def tanh_backward(dy, out):
+    """dy (1 - out) (1 + out), which does not cancel as |out| nears 1. d/d(dy): the same of g, d/d(out) = -2 dy out. Shapes:
+    alike."""
+    return kernels.tanh_backward(dy, out)
+
+
+@tanh_backward.vjp
+def tanh_backward_vjp(g, dy, out, need):
+    return tanh_backward(g, out) if need[0] else None, g * dy * (-2 * out) if need[1] else None
 
 
 @op

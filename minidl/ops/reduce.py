@@ -5,7 +5,7 @@ import numpy as np
 
 from .. import kernels
 from ..autograd import op
-from ..kernels import large
+from ..kernels import large, plain
 from .aliases import aliased
 from .creation import ones_like
 from .elementwise import as_float, exp
@@ -16,7 +16,7 @@ from .shape import broadcast_to, concat, expand_dims, flip, moveaxis, reshape
 @op
 def sum(x, axis=None, dtype=None, keepdims=False):
     """The sum over `axis`. d/dx = 1. Shape: x's without the axes, or with ones for them under keepdims."""
-    if dtype is None and large(x):
+    if dtype is None and plain(x):
         return kernels.sum(x, axis, keepdims)
     return np.sum(x, axis=axis, dtype=dtype, keepdims=keepdims)
 
@@ -40,12 +40,12 @@ def sum_squares_vjp(g, x, axis, keepdims):
 @op
 def mean(x, axis=None, keepdims=False):
     """The arithmetic mean over `axis`; integers give float32. d/dx = 1 / count. Shape: as for sum."""
-    return kernels.mean(x, axis, keepdims) if large(x) else np.mean(as_float(x), axis=axis, keepdims=keepdims)
+    return kernels.mean(x, axis, keepdims) if plain(x) else np.mean(as_float(x), axis=axis, keepdims=keepdims)
 
 
 @mean.vjp
 def mean_vjp(g, x_shape, axis, keepdims):
-    return spread(g * (1 / _count(x_shape, axis)), x_shape, axis, keepdims)
+    return spread(g, x_shape, axis, keepdims, 1 / _count(x_shape, axis))
 
 
 @op
@@ -248,11 +248,22 @@ def norm(x, ord=2, axis=None, keepdims=False):
     return sum(abs(x) ** ord, axis, None, keepdims) ** (1 / ord)
 
 
-def spread(g, shape, axis, keepdims):
-    """A reduction's result, or its gradient, broadcast back to the shape before the reduction."""
-    if not keepdims:
-        g = expand_dims(g, _axes(axis, len(shape)))
-    return broadcast_to(g, shape)
+@op(view=True)
+def spread(x, shape, axis, keepdims, factor=1):
+    """factor times a reduction's result, or its gradient, broadcast back to the shape before the reduction; read-only.
+
+    d/dx = factor, summed over the axes. Shape: `shape`.
+    """
+    if not keepdims and axis is not None:
+        axes = _axes(axis, len(shape))
+        x = x.reshape(tuple([1 if d in axes else n for d, n in enumerate(shape)]))
+    return kernels.broadcast_to(x if factor == 1 else np.multiply(x, factor), shape)
+
+
+@spread.vjp
+def spread_vjp(g, axis, keepdims, factor):
+    g = sum(g, axis, None, keepdims)
+    return g if factor == 1 else g * factor
 
 
 def _axes(axis, ndim):
@@ -263,7 +274,8 @@ def _axes(axis, ndim):
 
 
 def _count(shape, axis):
-    return math.prod(shape[a] for a in _axes(axis, len(shape)))
+    """How many elements a reduction takes together."""
+    return math.prod(shape) if axis is None else math.prod(shape[a] for a in _axes(axis, len(shape)))
 
 
 def _shared(g, y, x, axis, keepdims):
