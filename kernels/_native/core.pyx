@@ -371,6 +371,7 @@ def broadcast_to(x, tuple shape):
     cdef cnp.npy_intp dims[MD_MAX_DIMS]
     cdef cnp.npy_intp strides[MD_MAX_DIMS]
     cdef cnp.ndarray a, out
+    cdef cnp.dtype dtype
     cdef Py_ssize_t d, lead, nd = len(shape)
     if type(x) is not cnp.ndarray or nd > MD_MAX_DIMS or cnp.PyArray_NDIM(<cnp.ndarray>x) > nd:
         return np_broadcast_to(x, shape)
@@ -382,8 +383,9 @@ def broadcast_to(x, tuple shape):
             strides[d] = cnp.PyArray_STRIDE(a, d - lead)
         elif dims[d] < 0 or (d >= lead and cnp.PyArray_DIM(a, d - lead) != 1):
             return np_broadcast_to(x, shape)  # which says what is wrong
-    Py_INCREF(cnp.PyArray_DESCR(a))
-    out = PyArray_NewFromDescr(cnp.ndarray, cnp.PyArray_DESCR(a), <int>nd, dims, strides, cnp.PyArray_DATA(a), 0, None)
+    dtype = a.dtype
+    Py_INCREF(dtype)
+    out = PyArray_NewFromDescr(cnp.ndarray, dtype, <int>nd, dims, strides, cnp.PyArray_DATA(a), 0, None)
     Py_INCREF(a)
     PyArray_SetBaseObject(out, a)
     return out
