@@ -8,7 +8,7 @@
 #include "md.h"
 #include "simd.h"
 
-enum { EL_OPERANDS = 3, EL_BLOCK = 1024, EL_CHUNK = 8192, EL_SHORT = 128 };
+enum { EL_OPERANDS = 3, EL_BLOCK = 1024, EL_CHUNK = 4096, EL_SHORT = 128 };
 
 /* y[i] from the operands x[0][i], x[1][i], ... for n elements; p are the kernel's parameters. */
 typedef void (*el_loop)(void *y, const void *const *x, int64_t n, const double *p);
@@ -164,8 +164,9 @@ __attribute__((unused)) static int el_map(const md_array *given, int operands, c
         }
     }
     if (!e.dense[0]) return MD_NOT_MINE;
-    const int64_t unit = e.shape[e.dims - 1] >= EL_SHORT ? EL_BLOCK : e.shape[e.dims - 1] * e.item[0];
-    e.chunk = md_max(EL_CHUNK, md_ceil_div(e.size, 8 * md_get_threads()));
+    /* Some chunks for each thread, as many for one as for another, that end with a vector, or with a short row. */
+    const int64_t unit = e.shape[e.dims - 1] >= EL_SHORT ? 64 : e.shape[e.dims - 1] * e.item[0], threads = md_get_threads();
+    e.chunk = md_ceil_div(e.size, threads * md_max(1, md_min(8, e.size / EL_CHUNK / threads)));
     e.chunk = md_ceil_div(e.chunk, unit) * unit;
     const int64_t tasks = md_ceil_div(e.size, e.chunk);
     if (e.size * e.item[1] <= MD_SMALL_BYTES) for (int64_t i = 0; i < tasks; i++) el_task(i, &e);

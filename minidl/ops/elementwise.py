@@ -119,7 +119,7 @@ def _weight(g, x, y):
 @op
 def tanh(x):
     """Hyperbolic tangent, elementwise. d/dx = 1 - tanh(x)**2. Shape: any, kept."""
-    return kernels.tanh(x) if large(x) else np.tanh(as_float(x))
+    return kernels.tanh(x) if large(x) and x.dtype == np.float32 else np.tanh(as_float(x))
 
 
 @tanh.vjp
