@@ -26,7 +26,7 @@ def same_gradients(ours, theirs):
         np.testing.assert_allclose(p.grad.numpy(), q.grad.numpy(), rtol=2e-6, atol=1e-12)
 
 
-@pytest.mark.parametrize("order", [2, 1.0, "inf", float("inf"), 3, 0.5, 0.0])
+@pytest.mark.parametrize("order", [2, 1.0, "inf", float("inf"), 3, 0.5])
 @pytest.mark.parametrize("max_norm", [0.1, 1e9])
 def test_clip_grad_norm(order, max_norm):
     ours, theirs = parameters()
