@@ -21,9 +21,9 @@ def parameters(size=1.0):
     return [*ours, nn.Parameter(ml.zeros(3))], [*theirs, torch.nn.Parameter(torch.zeros(3))]
 
 
-def same_gradients(ours, theirs):
+def same_gradients(ours, theirs, rtol=2e-6):
     for p, q in zip(ours[:-1], theirs[:-1]):
-        np.testing.assert_allclose(p.grad.numpy(), q.grad.numpy(), rtol=2e-6, atol=1e-12)
+        np.testing.assert_allclose(p.grad.numpy(), q.grad.numpy(), rtol=rtol, atol=1e-12)
 
 
 @pytest.mark.parametrize("order", [2, 1.0, "inf", float("inf"), 3, 0.5])
@@ -32,9 +32,9 @@ def test_clip_grad_norm(order, max_norm):
     ours, theirs = parameters()
     total = utils.clip_grad_norm_(ours, max_norm, order, foreach=False)
     wanted = torch.nn.utils.clip_grad_norm_(theirs, max_norm, order)
-    np.testing.assert_allclose(total.item(), wanted.item(), rtol=2e-6)
+    np.testing.assert_allclose(total.item(), wanted.item(), rtol=2e-5)  # PyTorch sums roots in float32
     assert total.shape == () and total.dtype == ml.float32
-    same_gradients(ours, theirs)
+    same_gradients(ours, theirs, rtol=2e-5)
 
 
 def test_what_is_not_finite():
