@@ -53,9 +53,12 @@ static inline void copy_padded(float *to, const md_array *x, int64_t n, int64_t 
 
 typedef struct { const md_array *x; float *to; int64_t rows, ph, pw, image; } copying;
 
-static inline void copy_image(int64_t n, void *ctx) {
+enum { COPIES = 4 }; /* tasks that copy an image */
+
+static inline void copy_image(int64_t task, void *ctx) {
     const copying *c = ctx;
-    copy_padded(c->to + n * c->image, c->x, n, 0, c->rows, c->ph, c->pw);
+    const int64_t n = task / COPIES, r0 = c->rows * (task % COPIES) / COPIES, r1 = c->rows * (task % COPIES + 1) / COPIES;
+    copy_padded(c->to + n * c->image + r0 * (c->image / c->rows), c->x, n, r0, r1, c->ph, c->pw);
 }
 
 /* body(i, ctx) for i < n, on the pool's threads or on this one. */
@@ -69,7 +72,7 @@ static inline const float *dense(const md_array *x, int slot, int64_t threads) {
     if (md_channels_last(x)) return (const float *)x->data;
     copying c = {.x = x, .rows = x->shape[2], .image = x->shape[1] * x->shape[2] * x->shape[3]};
     if (!(c.to = md_scratch(slot, (size_t)(x->shape[0] * c.image) * sizeof(float)))) return NULL;
-    run_tasks(threads, x->shape[0], copy_image, &c);
+    run_tasks(threads, x->shape[0] * COPIES, copy_image, &c);
     return c.to;
 }
 

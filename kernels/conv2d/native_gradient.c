@@ -7,8 +7,10 @@
 #include "conv.h"
 
 enum {
-    WEIGHT_PIXELS = 192, /* pixels that the gradient by weights sums at a time: their g rows stay in the first cache */
-    STRIP_BYTES = 32768, /* of dx that a task of the gradient by data owns at a time */
+    PART_FLOATS = 1 << 17, /* of all parts of the gradient by weights, which are summed at the end */
+    PART_PIXELS = 2 * 192, /* of a part, at least */
+    WEIGHT_PIXELS = 192,   /* pixels that the gradient by weights sums at a time: their g rows stay in the first cache */
+    STRIP_BYTES = 32768,   /* of dx that a task of the gradient by data owns at a time */
 };
 
 /* ---------------------------------------------------------------- by weights ---- */
@@ -18,7 +20,8 @@ typedef struct {
     const float *x, *g;
     float *dw, *packed; /* packed: g rows of a block where g's own are not whole vectors */
     int64_t rows; /* k rows of a task */
-    int64_t image, images, splits, split; /* floats of an image; images whose corners are listed; parts of the batch, images each */
+    int64_t image, images, splits, split, cuts; /* floats of an image; images whose corners are listed; parts of
+                                                        the batch, split images each, or cuts of one */
     double *sums;            /* of g's columns, for each split */
     const int64_t *way, *corner;
 } weights;
@@ -48,14 +51,16 @@ static void weight_task(int64_t task, void *ctx) {
     const int nv = panel_vectors(cols);
     const float *a[PANEL_ROWS];
     float *y[PANEL_ROWS], *dw = w->dw + part * s->K * s->O;
-    const int64_t per_image = s->oh * s->ow, all = s->N * per_image, last = md_min(s->N, (part + 1) * w->split);
+    const int64_t per_image = s->oh * s->ow, all = s->N * per_image, run = part / w->cuts, cut = part % w->cuts;
+    const int64_t last = md_min(s->N, (run + 1) * w->split);
     double sums[PANEL] = {0}; /* of g's columns, while a block of them is in the first cache */
     int add = 0;
-    for (int64_t n = part * w->split; n < last; n += w->images) {
-        const int64_t listed = md_min(w->images, last - n) * per_image;
-        for (int64_t first = 0; first < listed; first += WEIGHT_PIXELS, add = 1) {
+    for (int64_t n = run * w->split; n < last; n += w->images) {
+        const int64_t listed = md_min(w->images, last - n) * per_image, pieces = md_ceil_div(listed, WEIGHT_PIXELS);
+        const int64_t end = md_min(listed, pieces * (cut + 1) / w->cuts * WEIGHT_PIXELS);
+        for (int64_t first = pieces * cut / w->cuts * WEIGHT_PIXELS; first < end; first += WEIGHT_PIXELS, add = 1) {
             const int64_t pixel = n * per_image + first;
-            panel_args t = {.k = md_min(WEIGHT_PIXELS, listed - first), .a = a, .off = w->corner + first, .y = y,
+            panel_args t = {.k = md_min(WEIGHT_PIXELS, end - first), .a = a, .off = w->corner + first, .y = y,
                            .cols = (int)cols, .add = add};
             if (w->packed) {
                 t.ldb = nv * VL;
@@ -108,9 +113,12 @@ MD_KERNEL(conv2d_backward_weight, 2, 2) {
     const int64_t ragged = s->og % VL ? panels * all * PANEL : 0;
     const int mr = panel_mr[panel_vectors(s->og)];
     /* Few tiles: the batch is summed in parts, as many whatever the threads, so that the bits are the same. */
-    w.splits = panels * md_ceil_div(s->K, mr) < 8 ? md_min(s->N, 8) : 1;
-    w.split = md_ceil_div(s->N, w.splits);
+    const int64_t most = panels < 8 ? md_min(PART_FLOATS / size, all / PART_PIXELS) : 1;
+    const int64_t parts = most >= 8 ? 8 : most >= 4 ? 4 : most >= 2 ? 2 : 1;
+    w.split = md_ceil_div(s->N, md_min(s->N, parts));
     w.splits = md_ceil_div(s->N, w.split);
+    w.cuts = w.split > 1 ? 1 : md_max(1, md_min(parts / w.splits, s->oh * s->ow / WEIGHT_PIXELS));
+    w.splits *= w.cuts;
     w.image = image;
     w.images = md_min(w.split, md_max(1, WEIGHT_PIXELS / (s->oh * s->ow)));
     /* scratch: the tables, sums and parts, then the images with their border */
@@ -124,13 +132,11 @@ MD_KERNEL(conv2d_backward_weight, 2, 2) {
         float *copy = md_scratch(MD_SLOT_C, (size_t)(s->N * image + ragged) * sizeof(float));
         if (!copy) return MD_NO_MEMORY;
         copying c = {.x = x, .to = copy, .rows = PH, .ph = s->ph, .pw = s->pw, .image = image};
-        if (threads == 1) for (int64_t n = 0; n < s->N; n++) copy_image(n, &c);
-        else md_parallel(s->N, copy_image, &c);
+        run_tasks(threads, s->N * COPIES, copy_image, &c);
         w.x = copy;
         if (ragged) {
             w.packed = copy + s->N * image;
-            if (threads == 1) for (int64_t i = 0; i < panels; i++) pack_gradient(i, &w);
-            else md_parallel(panels, pack_gradient, &w);
+            run_tasks(threads, panels, pack_gradient, &w);
         }
     } else w.x = (const float *)x->data;
     ways(tables, s, PW);
@@ -140,14 +146,14 @@ MD_KERNEL(conv2d_backward_weight, 2, 2) {
     for (int64_t n = 0; n < w.images; n++)
         for (int64_t u = 0; u < s->oh; u++)
             for (int64_t v = 0; v < s->ow; v++) *corner++ = ((n * PH + u * s->sh) * PW + v * s->sw) * s->C;
-    w.rows = threads == 1 ? s->K : md_max(mr, md_ceil_div(md_ceil_div(s->K, 2 * threads), mr) * mr);
+    w.rows = w.splits * panels >= 2 * threads ? s->K : md_max(mr, md_ceil_div(md_ceil_div(s->K, 2 * threads), mr) * mr);
     const int64_t tasks = w.splits * panels * md_ceil_div(s->K, w.rows);
-    if (threads == 1) for (int64_t i = 0; i < tasks; i++) weight_task(i, &w);
-    else md_parallel(tasks, weight_task, &w);
-    for (int64_t i = 0; i < size && w.splits > 1; i++) {
-        float sum = w.dw[i];
-        for (int64_t part = 1; part < w.splits; part++) sum += w.dw[part * size + i];
-        ((float *)dw->data)[i] = sum;
+    run_tasks(threads, tasks, weight_task, &w);
+    if (w.splits > 1) {
+        float *total = (float *)dw->data;
+        memcpy(total, w.dw, (size_t)size * sizeof(float));
+        for (int64_t part = 1; part < w.splits; part++)
+            for (int64_t i = 0; i < size; i++) total[i] += w.dw[part * size + i];
     }
     for (int64_t o = 0; o < O; o++) {
         double sum = 0;
