@@ -28,7 +28,9 @@ clip = version("clip")
 
 def prelu(y, x, weight, p):
     weight = p.x2 if weight is None else weight
-    y[...] = np.where(p.x1 < 0 if x is None else x < 0, p.x1 * weight if x is None else x * weight, p.x1 if x is None else x)
+    x = p.x1 if x is None else x
+    with np.errstate(invalid="ignore"):  # infinity times 0, where it is not wanted
+        y[...] = np.where(x < 0, x * weight, x)
 
 
 def prelu_backward(y, g, x, weight, p):

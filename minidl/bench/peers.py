@@ -103,21 +103,25 @@ def torch_matmul(torch, a, b, bias=None, activation=None):
 
 
 @both_layouts("conv2d")
-def torch_conv2d(torch, lay, x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, activation=None):
+def torch_conv2d(torch, lay, x, weight, bias=None, activation=None, residual=None, **window):
     x, weight = lay(x), lay(weight)
+    residual = None if residual is None else lay(residual)
 
     def call():
-        y = torch.conv2d(x, weight, bias, stride, padding, dilation, groups)
+        y = torch.conv2d(x, weight, bias, **window)
+        y = y if residual is None else y.add_(residual)
         return y.relu_() if activation else y
     return call
 
 
 @both_layouts("conv2d_max_pool2d")
-def torch_conv2d_max_pool2d(torch, lay, x, weight, bias):
+def torch_conv2d_max_pool2d(torch, lay, x, weight, bias=None, kernel_size=2, pool_stride=None, activation="relu", **window):
     x, weight = lay(x), lay(weight)
+    size, step = pair(kernel_size), pair(pool_stride or kernel_size)
 
     def call():
-        y, _ = torch.ops.aten.max_pool2d_with_indices(torch.conv2d(x, weight, bias).relu_(), [2, 2])
+        y = torch.conv2d(x, weight, bias, **window)
+        y, _ = torch.ops.aten.max_pool2d_with_indices(y.relu_() if activation else y, size, step)
         return y, None
     return call
 
@@ -298,11 +302,13 @@ def torch_group_norm_backward(torch, g, x, groups, mean, rstd, weight=None):
 
 @torch_peer("embedding")
 def torch_embedding(torch, weight, index):
-    return lambda: torch.embedding(weight, index)
+    return (lambda: torch.embedding(weight, index)) if index.dtype in (torch.int32, torch.int64) else None
 
 
 @torch_peer("embedding_backward")
 def torch_embedding_backward(torch, g, index, num_rows):
+    if index.dtype not in (torch.int32, torch.int64):
+        return None
     return lambda: torch.ops.aten.embedding_dense_backward(g, index, num_rows, -1, False)
 
 
@@ -320,7 +326,9 @@ def states_of(torch, x, w_hh, *states):
 
 
 @torch_peer("lstm")
-def torch_lstm(torch, x, h0, c0, *weights):
+def torch_lstm(torch, x, h0, c0, *weights, **options):
+    if options or len(weights) != 4:
+        return None
     states = states_of(torch, x, weights[1], h0, c0)
 
     def call():
@@ -330,7 +338,9 @@ def torch_lstm(torch, x, h0, c0, *weights):
 
 
 @torch_peer("gru")
-def torch_gru(torch, x, h0, *weights):
+def torch_gru(torch, x, h0, *weights, **options):
+    if options or len(weights) != 4:
+        return None
     h, = states_of(torch, x, weights[1], h0)
 
     def call():
@@ -340,7 +350,9 @@ def torch_gru(torch, x, h0, *weights):
 
 
 @torch_peer("rnn")
-def torch_rnn(torch, x, h0, *weights):
+def torch_rnn(torch, x, h0, *weights, **options):
+    if options or len(weights) != 4:
+        return None
     h, = states_of(torch, x, weights[1], h0)
 
     def call():

@@ -70,7 +70,7 @@ def lstm_layer_vjp(g, y, x, h0, c0, w_ih, w_hh, b_ih, b_hh, reverse, batch_sizes
 
 @op
 def lstm_backward(gates, cs, w_hh, dy, dh, dc, reverse=False, batch_sizes=None):
-    """Back through all steps of lstm_layer. No derivative of its own: gradients of gradients go through the definition.
+    """Back through all steps of lstm_layer. No derivative: gradients of gradients go through the definition.
 
     Shapes: gates (T, N, 4H), cs (T + 1, N, H); dy (T, N, H), dh and dc (N, H), or None -> as gates, (N, H), (N, H).
     """
@@ -105,7 +105,7 @@ def gru_layer_vjp(g, y, x, h0, w_ih, w_hh, b_ih, b_hh, reverse, batch_sizes, nee
 
 @op
 def gru_backward(gates, hs, w_hh, dy, dh, reverse=False, batch_sizes=None):
-    """Back through all steps of gru_layer. No derivative of its own: gradients of gradients go through the definition.
+    """Back through all steps of gru_layer. No derivative: gradients of gradients go through the definition.
 
     Shapes: gates (T, N, 4H), hs (T + 1, N, H); dy (T, N, H) and dh (N, H), or None -> as gates, (N, H).
     """
@@ -135,7 +135,7 @@ def rnn_layer_vjp(g, y, x, h0, w_ih, w_hh, b_ih, b_hh, reverse, batch_sizes, non
 
 @op
 def rnn_backward(hs, w_hh, dy, dh, reverse=False, batch_sizes=None, nonlinearity="tanh"):
-    """Back through all steps of rnn_layer. No derivative of its own: gradients of gradients go through the definition.
+    """Back through all steps of rnn_layer. No derivative: gradients of gradients go through the definition.
 
     Shapes: hs (T + 1, N, H); dy (T, N, H) and dh (N, H), or None -> (T, N, H), (N, H).
     """

@@ -6,7 +6,8 @@ from minidl import kernels
 from minidl.bench import machine
 from minidl.kernels import _dispatch
 
-LEVELS = [level for level in _dispatch.core.isas() if _dispatch.core.cpu_has(level)] if _dispatch.core else []
+LEVELS = [level for level in _dispatch.ISA_LEVELS if _dispatch.core and _dispatch.core.cpu_has(level)
+          and _dispatch.core.find("machine_triad", level)]
 
 
 @pytest.mark.parametrize("level", LEVELS)
