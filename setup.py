@@ -98,6 +98,7 @@ core = Extension(
     include_dirs=[NATIVE, numpy.get_include()],
     define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION"), ("MD_ISA", "portable")],
     extra_compile_args=["-O2", "-std=gnu11", "-fvisibility=hidden"],
+    libraries=["m"],
     extra_link_args=link,
     depends=[f"{NATIVE}/plan.pxi", *(str(p.relative_to(HERE)) for p in HERE.glob("kernels/*/*.h")), *family_sources()],
 )

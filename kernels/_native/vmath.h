@@ -145,4 +145,14 @@ INLINE vf vnormal_cdf(vf x, vf *gauss) {
     const vf tail = *gauss * p * d * 0.5f;
     return vsel(x < 0.0f, tail, 1.0f - tail);
 }
+
+/* Activations. Below the bounds they are zero to the last bit; without these infinity times zero would be NaN. */
+INLINE vf vsilu(vf x) { return vat_least(x, -200) * vsigmoid(x); }
+INLINE vf vgelu(vf x) {
+    vf gauss;
+    return vat_least(x, -15) * vnormal_cdf(x, &gauss);
+}
+/* (1 + tanh(u)) / 2 = sigmoid(2 u): this is 2 u. */
+INLINE vf vgelu_tanh_inner(vf x) { return 2 * 0.797884561f * x * (1.0f + 0.044715f * x * x); } /* sqrt(2 / pi) */
+INLINE vf vgelu_tanh(vf x) { return vat_least(x, -20) * vsigmoid(vgelu_tanh_inner(x)); }
 #endif

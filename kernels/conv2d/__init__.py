@@ -16,7 +16,7 @@ import numpy as np
 
 from .._cases import case, channels_last, normal
 from .._dispatch import kernel
-from ..matmul import ACTIVATIONS
+from ..matmul import RELU_ONLY as ACTIVATIONS
 from ..pool import index_dtype, windows
 
 

@@ -13,9 +13,9 @@
     FORWARD(elu, 3, k2 * vsel(x1 < 0.0f, k1 * vexpm1(vat_most(x1, 0) * k3), x1))         \
     FORWARD(sigmoid, 0, vsigmoid(x1))                                                    \
     FORWARD(tanh, 0, vtanh(x1))                                                          \
-    FORWARD(silu, 0, vat_least(x1, -200) * vsigmoid(x1))                                 \
-    FORWARD(gelu, 0, vat_least(x1, -15) * vnormal_cdf(x1, &(vf){0}))                     \
-    FORWARD(gelu_tanh, 0, vat_least(x1, -20) * vsigmoid(gelu_tanh_inner(x1)))            \
+    FORWARD(silu, 0, vsilu(x1))                                                          \
+    FORWARD(gelu, 0, vgelu(x1))                                                          \
+    FORWARD(gelu_tanh, 0, vgelu_tanh(x1))                                                \
     FORWARD(softplus, 0, vat_least(x1, 0) + vlog1p(vexp(-vabs(x1))))                     \
     FORWARD(log_sigmoid, 0, vat_most(x1, 0) - vlog1p(vexp(-vabs(x1))))                   \
     FORWARD(mish, 0, mish(x1))                                                           \
@@ -64,12 +64,9 @@ INLINE vf gelu_slope(vf x) {
     return cdf + clamp(x, 15) * gauss * ONE_OVER_SQRT_2PI;
 }
 
-/* (1 + tanh(u)) / 2 = sigmoid(2 u): this is 2 u. */
-INLINE vf gelu_tanh_inner(vf x) { return 2 * SQRT_2_OVER_PI * x * (1.0f + 0.044715f * x * x); }
-
 INLINE vf gelu_tanh_slope(vf x) {
     x = clamp(x, 20);
-    const vf s = vsigmoid(gelu_tanh_inner(x));
+    const vf s = vsigmoid(vgelu_tanh_inner(x));
     return s + x * s * (1.0f - s) * (2 * SQRT_2_OVER_PI * (1.0f + 3 * 0.044715f * x * x));
 }
 

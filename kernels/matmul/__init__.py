@@ -1,4 +1,4 @@
-"""Matrix product with a fused bias and activation."""
+"""Matrix product with a fused bias, residual and activation."""
 from typing import NamedTuple
 
 import numpy as np
@@ -6,7 +6,8 @@ import numpy as np
 from .._cases import case, normal
 from .._dispatch import kernel
 
-ACTIVATIONS = {None: 0, "relu": 1}
+ACTIVATIONS = {None: 0, "relu": 1, "gelu": 2, "gelu_tanh": 3, "silu": 4}
+RELU_ONLY = {None: 0, "relu": 1}  # those that convolution and pooling know
 
 
 class MatmulParams(NamedTuple):
@@ -14,11 +15,12 @@ class MatmulParams(NamedTuple):
 
 
 @kernel(tolerance=3e-6)  # sums of up to some thousand products in float32
-def matmul(a, b, bias=None, activation=None):
-    """activation(a @ b + bias).
+def matmul(a, b, bias=None, activation=None, residual=None):
+    """activation(a @ b + bias + residual).
 
-    a: (..., M, K), b: (..., K, N), leading axes broadcast; bias: (N,) or None; activation: None or 'relu'.
-    Returns (..., M, N) in the promoted dtype. Operands may be transposed views: none is copied in memory.
+    a: (..., M, K), b: (..., K, N), leading axes broadcast; bias: (N,) or None; residual: of the result's shape, or None;
+    activation: None, 'relu', 'gelu', 'gelu_tanh' or 'silu'. Returns (..., M, N) in the promoted dtype of a and b. Operands
+    may be transposed views: none is copied in memory.
     """
     if a.ndim < 2 or b.ndim < 2:
         raise ValueError(f"matmul: {a.shape} @ {b.shape}: two axes or more expected of each")
@@ -36,8 +38,10 @@ def matmul(a, b, bias=None, activation=None):
             raise ValueError(f"matmul: {a.shape} @ {b.shape}: leading axes do not broadcast") from None
         a = np.broadcast_to(a, batch + a.shape[-2:])
         b = np.broadcast_to(b, batch + b.shape[-2:])
+    if residual is not None and residual.shape != (*batch, a.shape[-2], b.shape[-1]):
+        raise ValueError(f"matmul: residual {residual.shape}: {(*batch, a.shape[-2], b.shape[-1])} expected")
     dtype = a.dtype if a.dtype == b.dtype else np.result_type(a, b)
-    return [(batch + (a.shape[-2], b.shape[-1]), dtype)], (a, b, bias), MatmulParams(ACTIVATIONS[activation])
+    return [(batch + (a.shape[-2], b.shape[-1]), dtype)], (a, b, bias, residual), MatmulParams(ACTIVATIONS[activation])
 
 
 @matmul.cost
@@ -72,6 +76,13 @@ def matmul_cases():
         yield case(f"{m}x{k}x{n} by transpose", x, np.ascontiguousarray(w.T).T, normal(n))
         yield case(f"{m}x{k}x{n}, a transposed", np.ascontiguousarray(x.T).T, w)
         yield case(f"{m}x{k}x{n}, float64", x.astype("f8"), np.ascontiguousarray(w.T).T.astype("f8"))
+    x, w, r = normal(37, 145), normal(45, 145, seed=1).T, normal(37, 45, seed=2)
+    for name in ACTIVATIONS:
+        yield case(f"{name}", a, b, normal(29), activation=name)
+        yield case(f"residual, {name}", x, w, normal(45), activation=name, residual=r)
+        yield case(f"residual, {name}, dot products", x[:5], w, activation=name, residual=r[:5])
+        yield case(f"residual, {name}, float64", x.astype("f8"), w.astype("f8"), activation=name, residual=r.astype("f8"))
+    yield case("residual, batch", normal(5, 6, 7), normal(5, 7, 8), residual=normal(5, 6, 8))
     yield from network_cases()
 
 
@@ -97,6 +108,10 @@ def network_cases():
         yield case(f"GPT dx 3072x{n}x{k}", some(3072, n), some(n, k), bench=True)
         yield case(f"GPT dw {n}x3072x{k}", some(n, 3072, transposed=True), some(3072, k), bench=True)
     yield case("GPT-2 linear 128x768x3072", some(128, 768), some(768, 3072, transposed=True), some(3072), bench=True)
+    yield case("GPT-2 linear, gelu_tanh", some(128, 768), some(768, 3072, transposed=True), some(3072), bench=True,
+               activation="gelu_tanh")
+    yield case("ResNet-50 1x1, residual, relu", some(784, 128), some(128, 512), some(512), activation="relu",
+               residual=some(784, 512), bench=True)
     for m in (1, 64):
         yield case(f"Llama {m}x4096x4096", some(m, 4096), some(4096, 4096, transposed=True), bench=True)
     yield case("LSTM 64x128x512", some(64, 128), some(128, 512, transposed=True), some(512), bench=True)

@@ -3,6 +3,4 @@
 #define LANES (VL / 2)
 #include "product.h"
 
-int MD_LOCAL(matmul_double)(const md_array *y, const md_array *a, const md_array *b, const md_array *bias, int relu) {
-    return multiply(y, a, b, bias, relu);
-}
+int MD_LOCAL(matmul_double)(const md_array *arrays, int activation) { return multiply(arrays, activation); }

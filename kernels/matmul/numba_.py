@@ -2,12 +2,19 @@
 import numpy as np
 from numba import njit, prange
 
+from ..elementwise import numba_ as activations
+from .reference import NAMES
 
-def matmul(y, a, b, bias, p):
+
+def matmul(y, a, b, bias, residual, p):
     if y.dtype != np.float32 or y.ndim != 2:
         return NotImplemented
     product(y, np.ascontiguousarray(a), np.ascontiguousarray(b), np.zeros(y.shape[1], y.dtype) if bias is None else bias,
-            p[0])
+            p.activation == 1 and residual is None)
+    if residual is not None:
+        y += residual
+    if p.activation > 1 or (p.activation and residual is not None):
+        getattr(activations, NAMES[p.activation])(y, y, ())
 
 
 @njit(parallel=True, fastmath={"contract", "reassoc", "nsz"}, cache=True)

@@ -10,6 +10,8 @@
 #ifndef MD_PRODUCT_H
 #define MD_PRODUCT_H
 #include "tiles.h"
+#include "vmath.h"
+#include <math.h>
 
 enum {
     KC = 512,
@@ -21,17 +23,58 @@ enum {
 
 typedef struct {
     REAL *y;
-    const REAL *a, *b, *bias;
-    int64_t M, N, K, y_ms, a_ms, a_ks, b_ks, b_ns;
-    int relu;
+    const REAL *a, *b, *bias, *residual;
+    int64_t M, N, K, y_ms, a_ms, a_ks, b_ks, b_ns, r_ms;
+    int activation;
     /* the plan */
     int dots, nv, mr, pack_a, threads;
     int64_t packed_from; /* the column from which on b is packed: the last panel is where it is not of whole vectors */
+    const REAL *kept; /* all of b packed, block of k by block of k, in a plan that keeps it */
     int64_t kc, rows, cols, across; /* of a block of k; rows and columns of a task; tasks that share rows */
     _Atomic int *status;
 } product;
 
+INLINE int64_t whole_vectors(int64_t n) { return md_ceil_div(n, LANES) * LANES; }
 static int panel_vectors(const product *c, int64_t j) { return (int)md_min(c->nv, md_ceil_div(c->N - j, LANES)); }
+
+enum { NONE, RELU, GELU, GELU_TANH, SILU };
+
+INLINE vr activated(vr x, const int activation) {
+    if (activation == RELU) return positive(x);
+    if (!REAL_IS_DOUBLE) {
+        const vf f = (vf)x;
+        return activation == GELU ? (vr)vgelu(f) : activation == GELU_TANH ? (vr)vgelu_tanh(f) : activation == SILU ? (vr)vsilu(f) : x;
+    }
+    for (int i = 0; i < LANES && activation; i++) {
+        const double v = (double)x[i], low = v < -1000 ? -1000 : v;
+        const double u = activation == SILU ? v : 2 * 0.79788456080286536 * v * (1 + 0.044715 * v * v);
+        x[i] = (REAL)(activation == GELU ? low * erfc(-v * 0.70710678118654752) / 2 : low / (1 + exp(-u)));
+    }
+    return x;
+}
+
+/* y = act(y + residual) for a part of y that has just been written. */
+INLINE void finish_as(const product *c, int64_t m, int64_t rows, int64_t j, int64_t cols, const int activation) {
+    for (int64_t i = m; i < m + rows; i++)
+        for (int64_t v = 0; v < cols; v += LANES) {
+            const int n = (int)md_min(LANES, cols - v);
+            REAL *y = c->y + i * c->y_ms + j + v;
+            vr x = load_part(y, n);
+            if (c->residual) x += load_part(c->residual + i * c->r_ms + j + v, n);
+            store_part(y, activated(x, activation), n);
+        }
+}
+static void finish(const product *c, int64_t m, int64_t rows, int64_t j, int64_t cols) {
+    switch (c->activation) {
+    case NONE: finish_as(c, m, rows, j, cols, NONE); break;
+    case RELU: finish_as(c, m, rows, j, cols, RELU); break;
+    case GELU: finish_as(c, m, rows, j, cols, GELU); break;
+    case GELU_TANH: finish_as(c, m, rows, j, cols, GELU_TANH); break;
+    default: finish_as(c, m, rows, j, cols, SILU);
+    }
+}
+/* Bias and ReLU are applied in registers; the rest by `finish`. */
+INLINE int needs_finish(const product *c) { return c->residual || c->activation > RELU; }
 
 /* Rows left to cut into tiles of nearly the same height: the next one's. */
 INLINE int tile_rows(int64_t left, int mr) { return (int)md_ceil_div(left, md_ceil_div(left, mr)); }
@@ -57,7 +100,8 @@ static void block(const product *c, const REAL *packed_a, const REAL *packed_b, 
                   int64_t j0, int64_t j1) {
     const int64_t width = c->nv * LANES, panels = md_ceil_div(j1 - j0, width), last_block = k0 + kc == c->K;
     tile_args t = {.k = kc, .ams = c->a_ms, .aks = c->a_ks, .ldy = c->y_ms, .add = k0 > 0,
-                   .relu = c->relu && last_block};
+                   .relu = c->activation == RELU && !c->residual && last_block};
+    const int to_finish = last_block && needs_finish(c);
     for (int64_t m = m0, rows; m < m1; m += rows) {
         rows = tile_rows(m1 - m, c->mr);
         if (packed_a) t.a = packed_a + (m - m0) * kc, t.ams = 1, t.aks = rows;
@@ -71,6 +115,7 @@ static void block(const product *c, const REAL *packed_a, const REAL *packed_b, 
             t.bias = c->bias && last_block ? c->bias + j : NULL;
             t.last = (int)md_min(LANES, c->N - j - (nv - 1) * LANES);
             tiles[nv - 1][rows - 1](&t);
+            if (to_finish) finish(c, m, rows, j, (nv - 1) * LANES + t.last);
         }
     }
 }
@@ -79,13 +124,14 @@ static void tile_task(const product *c, int64_t m0, int64_t m1, int64_t n0, int6
     const int64_t width = c->nv * LANES, panels = md_ceil_div(n1 - n0, width), kc_most = md_max(1, md_min(c->kc, c->K));
     int64_t chunk = panels, k0 = 0;
     REAL *a = NULL, *b = NULL;
-    if (n1 > c->packed_from) {
+    const int to_pack = n1 > c->packed_from && !c->kept;
+    if (to_pack) {
         const int64_t fit = md_max(1, PACKED_BYTES / (int64_t)sizeof(REAL) / (kc_most * width));
         if (!c->packed_from) chunk = md_ceil_div(panels, md_ceil_div(panels, fit));
         b = md_scratch(MD_SLOT_B, (size_t)(c->packed_from ? width : chunk * width) * (size_t)kc_most * sizeof(REAL));
     }
     if (c->pack_a) a = md_scratch(MD_SLOT_A, (size_t)(md_min(m1 - m0, ROWS) * kc_most) * sizeof(REAL));
-    if ((c->pack_a && !a) || (n1 > c->packed_from && !b)) {
+    if ((c->pack_a && !a) || (to_pack && !b)) {
         *c->status = MD_NO_MEMORY;
         return;
     }
@@ -93,11 +139,11 @@ static void tile_task(const product *c, int64_t m0, int64_t m1, int64_t n0, int6
         const int64_t kc = md_min(c->kc, c->K - k0);
         for (int64_t j0 = n0; j0 < n1; j0 += chunk * width) {
             const int64_t j1 = md_min(n1, j0 + chunk * width);
-            if (j1 > c->packed_from) pack_columns(c, b, md_max(j0, c->packed_from), j1, k0, kc);
+            if (to_pack && j1 > c->packed_from) pack_columns(c, b, md_max(j0, c->packed_from), j1, k0, kc);
             for (int64_t m = m0; m < m1; m += ROWS) {
                 const int64_t end = md_min(m1, m + ROWS);
                 if (a) pack_rows(c, a, m, end, k0, kc);
-                block(c, a, b, m, end, k0, kc, j0, j1);
+                block(c, a, c->kept ? c->kept + k0 * whole_vectors(c->N) + j0 * kc : b, m, end, k0, kc, j0, j1);
             }
         }
         k0 += kc;
@@ -125,8 +171,9 @@ static void dot_task(const product *c, int64_t m0, int64_t m1, int64_t n0, int64
                         vr x = load_part(sums + i * DOT_COLS + v, n);
                         if (k0) x += load_part(y, n);
                         if (last_block && c->bias) x += load_part(c->bias + j + v, n);
-                        store_part(y, last_block && c->relu ? positive(x) : x, n);
+                        store_part(y, last_block && c->activation == RELU && !c->residual ? positive(x) : x, n);
                     }
+                if (last_block && needs_finish(c)) finish(c, m, rows, j, t.cols);
             }
         }
     }
@@ -161,10 +208,12 @@ static void share_out(product *c, int64_t step) {
     c->across = md_ceil_div(c->N, c->cols);
 }
 
-static void make_plan(product *c, int threads) {
+/* constant: b is a weight that a plan keeps packed. */
+static void make_plan(product *c, int threads, int constant) {
     const int64_t M = c->M, N = c->N, K = c->K;
     c->threads = 2.0 * (double)M * (double)N * (double)K < MD_SMALL_FLOPS ? 1 : threads;
-    c->dots = c->a_ks == 1 && c->b_ks == 1 && c->b_ns != 1 && K >= 4 * LANES && (M <= 32 || (M <= 64 && K >= 512) || N <= 2);
+    const int along_k = c->a_ks == 1 && c->b_ks == 1 && (c->b_ns != 1 || N == 1) && K >= 4 * LANES;
+    c->dots = along_k && (constant ? M <= 3 || N <= 2 : M <= 32 || N <= 2 || (M <= 64 && K >= 512 && N * K <= 1 << 19));
     if (c->dots) {
         c->mr = M <= MAX_DOT_ROWS ? (int)M : N <= 2 ? MAX_DOT_ROWS : 3;
         c->kc = DOT_KC;
@@ -174,7 +223,7 @@ static void make_plan(product *c, int threads) {
     c->nv = choose_nv(M, N);
     c->mr = max_rows[c->nv];
     const int64_t width = c->nv * LANES;
-    const int direct = c->b_ns == 1 && (M <= 32 || N <= 2 * width);
+    const int direct = c->b_ns == 1 && (M <= 3 || (!constant && (M <= 32 || N <= 2 * width)));
     c->packed_from = !direct ? 0 : N % LANES ? N / width * width : N;
     c->pack_a = c->a_ks != 1 && (c->a_ms != 1 || K > 64);
     const int64_t blocks = md_max(1, md_ceil_div(K, direct && M <= 8 && N > 2 * width ? THIN_KC : KC));
@@ -188,7 +237,7 @@ static void run_plan(product *c) {
     else for (int64_t i = 0; i < tasks; i++) task(i, c);
 }
 
-typedef struct { const md_array *y, *a, *b; product first; _Atomic int status; } batch;
+typedef struct { const md_array *y, *a, *b, *residual; product first; _Atomic int status; } batch;
 
 static void one_of_batch(int64_t index, void *ctx) {
     batch *all = ctx;
@@ -199,25 +248,40 @@ static void one_of_batch(int64_t index, void *ctx) {
         c.y += i * all->y->stride[d];
         c.a += i * all->a->stride[d];
         c.b += i * all->b->stride[d];
+        if (c.residual) c.residual += i * all->residual->stride[d];
     }
     run_plan(&c);
 }
 
-/* Arrays y, a, b, bias of type REAL. */
-static int multiply(const md_array *y, const md_array *a, const md_array *b, const md_array *bias, int relu) {
+/* y, a, b, bias, residual of type REAL; the last two may be absent. */
+static int multiply(const md_array *arrays, int activation) {
+    const md_array *y = &arrays[0], *a = &arrays[1], *b = &arrays[2], *bias = &arrays[3], *residual = &arrays[4];
     const int nd = y->ndim;
     if (y->stride[nd - 1] != 1 && y->shape[nd - 1] > 1) return MD_NOT_MINE;
     if (bias->data && bias->stride[0] != 1 && bias->shape[0] > 1) return MD_NOT_MINE;
-    batch all = {.y = y, .a = a, .b = b};
+    if (residual->data && residual->stride[nd - 1] != 1 && y->shape[nd - 1] > 1) return MD_NOT_MINE;
+    batch all = {.y = y, .a = a, .b = b, .residual = residual};
     all.first = (product){.y = (REAL *)y->data, .a = (REAL *)a->data, .b = (REAL *)b->data, .bias = (REAL *)bias->data,
-                          .M = y->shape[nd - 2], .N = y->shape[nd - 1], .K = a->shape[nd - 1], .y_ms = y->stride[nd - 2],
-                          .a_ms = a->stride[nd - 2], .a_ks = a->stride[nd - 1], .b_ks = b->stride[nd - 2],
-                          .b_ns = b->stride[nd - 1], .relu = relu, .status = &all.status};
+                          .residual = (REAL *)residual->data, .M = y->shape[nd - 2], .N = y->shape[nd - 1],
+                          .K = a->shape[nd - 1], .y_ms = y->stride[nd - 2], .a_ms = a->stride[nd - 2],
+                          .a_ks = a->stride[nd - 1], .b_ks = b->stride[nd - 2], .b_ns = b->stride[nd - 1],
+                          .r_ms = residual->data ? residual->stride[nd - 2] : 0, .activation = activation,
+                          .status = &all.status};
+    product *c = &all.first;
     int64_t count = 1;
     for (int d = 0; d < nd - 2; d++) count *= y->shape[d];
-    if (!count || !all.first.M || !all.first.N) return MD_DONE;
-    const int threads = md_get_threads(), small = 2 * md_size(y) * all.first.K < MD_SMALL_FLOPS;
-    make_plan(&all.first, count > 1 ? 1 : threads);
+    if (!count || !c->M || !c->N) return MD_DONE;
+    const int threads = md_get_threads(), small = 2 * md_size(y) * c->K < MD_SMALL_FLOPS;
+    const int constant = b->constant && count == 1;
+    make_plan(c, count > 1 ? 1 : threads, constant);
+    if (constant && !c->dots && !c->packed_from && c->K) {
+        int filled;
+        REAL *kept = md_keep(MD_SLOT_C, (size_t)(whole_vectors(c->N) * c->K) * sizeof(REAL), b, &filled);
+        if (!kept) return MD_NO_MEMORY;
+        for (int64_t k0 = 0; k0 < c->K && !filled; k0 += c->kc)
+            pack_columns(c, kept + k0 * whole_vectors(c->N), 0, c->N, k0, md_min(c->kc, c->K - k0));
+        c->kept = kept;
+    }
     if (count == 1 || small || threads == 1) for (int64_t i = 0; i < count; i++) one_of_batch(i, &all);
     else md_parallel(count, one_of_batch, &all);
     return all.status;

@@ -6,7 +6,7 @@ import numpy as np
 
 from .._cases import case, channels_last, integers, normal
 from .._dispatch import kernel
-from ..matmul import ACTIVATIONS
+from ..matmul import RELU_ONLY as ACTIVATIONS
 
 
 class MaxPoolParams(NamedTuple):

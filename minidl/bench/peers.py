@@ -21,13 +21,14 @@ def peer(kernel, label):
 
 
 @peer("matmul", "NumPy")
-def numpy_matmul(a, b, bias=None, activation=None):
+def numpy_matmul(a, b, bias=None, activation=None, residual=None):
     def call():
         y = np.matmul(a, b)
-        if bias is not None:
-            np.add(y, bias, out=y)
+        for term in (bias, residual):
+            if term is not None:
+                np.add(y, term, out=y)
         return np.maximum(y, 0, out=y) if activation else y
-    return call
+    return call if activation in (None, "relu") else None
 
 
 @peer("relu", "NumPy")
@@ -96,10 +97,15 @@ def both_layouts(kernel):
 
 
 @torch_peer("matmul")
-def torch_matmul(torch, a, b, bias=None, activation=None):
-    if bias is not None and a.ndim == 2:
-        return lambda: torch.addmm(bias, a, b).relu_() if activation else torch.addmm(bias, a, b)
-    return None if bias is not None or activation else lambda: torch.matmul(a, b)
+def torch_matmul(torch, a, b, bias=None, activation=None, residual=None):
+    gelu = torch.nn.functional.gelu
+    act = {None: lambda y: y, "relu": torch.relu_, "gelu": gelu, "gelu_tanh": lambda y: gelu(y, approximate="tanh"),
+           "silu": lambda y: torch.nn.functional.silu(y, inplace=True)}[activation]
+
+    def call():
+        y = torch.matmul(a, b) if bias is None else torch.addmm(bias, a, b) if a.ndim == 2 else torch.matmul(a, b).add_(bias)
+        return act(y if residual is None else y.add_(residual))
+    return call
 
 
 @both_layouts("conv2d")

@@ -90,6 +90,8 @@ def linear(x, weight, bias=None, activation=None):
         raise ValueError(f"linear: x {x.shape}, weight {weight.shape}: x (..., in) and weight (out, in) expected")
     if x.dtype != weight.dtype:
         raise TypeError(dtypes_differ("linear", x, weight))
+    if activation not in (None, "relu"):  # the rule below knows the slope of these from y
+        raise ValueError(f"linear: activation={activation!r}: None or 'relu' expected")
     rows = x if x.ndim == 2 else x.reshape(-1, x.shape[-1])
     y = kernels.matmul(rows, weight.T, bias, activation)
     return y if x.ndim == 2 else y.reshape(x.shape[:-1] + (weight.shape[0],))

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.lib.array_utils import byte_bounds
 
 from ..kernels.conv2d import ConvPoolParams, conv2d_max_pool2d
-from ..kernels.matmul import ACTIVATIONS
+from ..kernels.matmul import ACTIVATIONS, RELU_ONLY
 from .step import Buffer, Ref, Step
 
 WITH_EPILOGUE = ("conv2d", "matmul")  # kernels of (x, weight, bias, perhaps residual) with an activation
@@ -116,7 +116,8 @@ def residual(maker, step, ref):
 
 def activation(maker, step, ref):
     """An activation that the kernel's epilogue knows."""
-    if step.name not in ACTIVATIONS or step.kernel is None or not fusable(maker):
+    known = RELU_ONLY if maker.name == "conv2d" else ACTIVATIONS
+    if step.name not in known or step.kernel is None or not fusable(maker):
         return None
     out = same_memory(maker, step, ref)
     if out is None:
