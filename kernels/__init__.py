@@ -25,6 +25,7 @@ from .matmul import matmul  # one line per family: this is where a new one is ad
 from .norm import batch_norm, batch_norm_backward, batch_norm_train
 from .optim import adam_update, clamp, scale, sgd_update, total_norm
 from .pool import avg_pool2d, avg_pool2d_backward, max_pool2d, max_pool2d_backward
+from .quantized import from_bf16, matmul_bf16, matmul_int8, to_bf16
 from .recurrent import gru, gru_backward, lstm, lstm_backward, rnn, rnn_backward
 from .reduce import *
 from .row_norm import layer_norm, layer_norm_backward, rms_norm, rms_norm_backward

@@ -108,6 +108,21 @@ def torch_matmul(torch, a, b, bias=None, activation=None, residual=None):
     return call
 
 
+@torch_peer("matmul_int8")
+def torch_matmul_int8(torch, a, b):
+    return (lambda: torch._int_mm(a, b)) if a.dtype == torch.int8 and a.shape[0] > 16 else None
+
+
+@torch_peer("matmul_bf16")
+def torch_matmul_bf16(torch, a, b, bias=None):
+    a, b = a.view(torch.bfloat16), b.view(torch.bfloat16)
+
+    def call():
+        torch.matmul(a, b)
+        return (None,)  # rounded to bfloat16: not the same result
+    return None if bias is not None else call
+
+
 @both_layouts("conv2d")
 def torch_conv2d(torch, lay, x, weight, bias=None, activation=None, residual=None, **window):
     x, weight = lay(x), lay(weight)
