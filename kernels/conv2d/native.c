@@ -164,6 +164,7 @@ static int convolve(const md_array *y, const md_array *taps, const md_array *x, 
 }
 
 static int serves(const md_array *y, const md_array *x, const md_array *w, const md_array *bias) {
+    if (!md_size(w)) return 0; /* without channels there are no tiles, and y would not be written: it is the bias */
     return y->dtype == MD_F32 && x->dtype == MD_F32 && w->dtype == MD_F32 && md_channels_last(y) &&
            (!bias->data || (bias->dtype == MD_F32 && (bias->stride[0] == 1 || bias->shape[0] == 1)));
 }
