@@ -421,7 +421,7 @@ def register_arithmetic(kernel):
         return lambda: getattr(torch, NAMES.get(kernel, kernel))(*args)
 
 
-for name in set(arithmetic.__all__) - {"prelu", "prelu_backward"}:
+for name in sorted(set(arithmetic.__all__) - {"prelu", "prelu_backward"}):
     register_arithmetic(name)
 
 # reduction -> PyTorch's, of x, its axes and the keywords
