@@ -208,12 +208,13 @@ static void share_out(product *c, int64_t step) {
     c->across = md_ceil_div(c->N, c->cols);
 }
 
-/* constant: b is a weight that a plan keeps packed. */
+/* constant: b is a weight that a plan keeps packed. That changes where b is read, never the order of a sum: a plan gives the
+ * bits of a call. */
 static void make_plan(product *c, int threads, int constant) {
     const int64_t M = c->M, N = c->N, K = c->K;
     c->threads = 2.0 * (double)M * (double)N * (double)K < MD_SMALL_FLOPS ? 1 : threads;
     const int along_k = c->a_ks == 1 && c->b_ks == 1 && (c->b_ns != 1 || N == 1) && K >= 4 * LANES;
-    c->dots = along_k && (constant ? M <= 3 || N <= 2 : M <= 32 || N <= 2 || (M <= 64 && K >= 512 && N * K <= 1 << 19));
+    c->dots = along_k && (M <= 32 || N <= 2 || (M <= 64 && K >= 512 && N * K <= 1 << 19));
     if (c->dots) {
         c->mr = M <= MAX_DOT_ROWS ? (int)M : N <= 2 ? MAX_DOT_ROWS : 3;
         c->kc = DOT_KC;
@@ -226,7 +227,7 @@ static void make_plan(product *c, int threads, int constant) {
     const int direct = c->b_ns == 1 && (M <= 3 || (!constant && (M <= 32 || N <= 2 * width)));
     c->packed_from = !direct ? 0 : N % LANES ? N / width * width : N;
     c->pack_a = c->a_ks != 1 && (c->a_ms != 1 || K > 64);
-    const int64_t blocks = md_max(1, md_ceil_div(K, direct && M <= 8 && N > 2 * width ? THIN_KC : KC));
+    const int64_t blocks = md_max(1, md_ceil_div(K, c->b_ns == 1 && M <= 8 && N > 2 * width ? THIN_KC : KC));
     c->kc = md_max(1, md_ceil_div(md_ceil_div(K, blocks), 8) * 8);
     share_out(c, width);
 }
