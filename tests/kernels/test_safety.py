@@ -18,8 +18,9 @@ A = np.ones((3, 3), "f4")
 
 
 @needs_native
-@pytest.mark.parametrize("args", [(), ((0,),), (A, A, A, (0,)), (A, A, A, A, A, (0,)), (A, [[1.0]], A, None, (0,)),
-                                  (A, 3, A, None, (0,)), (A, A, A, None, None), (A, A, A, None, ("relu",))])
+@pytest.mark.parametrize("args", [(), ((0,),), (A, A, A, (0,)), (A, A, A, A, A, A, (0,)), (A, [[1.0]], A, None, None, (0,)),
+                                  (A, 3, A, None, None, (0,)), (A, A, A, None, None, None),
+                                  (A, A, A, None, None, ("relu",))])
 def test_native_kernels_refuse_wrong_arguments(args):
     with pytest.raises((TypeError, ValueError)):
         core.find("matmul", kernels.isa())(*args)
