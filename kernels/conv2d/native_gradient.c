@@ -86,7 +86,7 @@ static void pack_gradient(int64_t task, void *ctx) {
     const conv_shape *s = &w->s;
     const int64_t panels = md_ceil_div(s->og, PANEL), all = s->N * s->oh * s->ow;
     const int64_t group = task / panels, j = task % panels * PANEL, cols = md_min(PANEL, s->og - j);
-    pack_columns(w->packed + task * all * PANEL, panel_vectors(cols), w->g + group * s->og + j, all, cols, s->O, 1);
+    pack_strided(w->packed + task * all * PANEL, panel_vectors(cols), w->g + group * s->og + j, all, cols, s->O, 1);
 }
 
 MD_KERNEL(conv2d_backward_weight, 2, 2) {
@@ -191,7 +191,7 @@ static void pack_data(int64_t task, void *ctx) {
         const int64_t b = joined ? (j0 + j) / s->cg : r % s->kw, c = (j0 + j) % s->cg;
         const float *rows = from + b * st[3] + c * st[1];
         next = md_min(cols, j + s->cg - c);
-        if (st[0] == 1) transpose_to(to + j, width, rows, st[1], s->og, next - j);
+        if (st[0] == 1) pack_transposed(to + j, width, rows, st[1], s->og, next - j);
         else
             for (int64_t o = 0; o < s->og; o++)
                 for (int64_t i = j; i < next; i++) to[o * width + i] = rows[o * st[0] + (i - j) * st[1]];

@@ -49,7 +49,7 @@ INLINE void pack_columns(const product *c, uint32_t *to, int64_t j0, const int k
     const char *x = c->b.data + j0 * ms;
     if (cols < WIDTH) memset(to, 0, (size_t)(c->groups * WIDTH) * sizeof *to);
     const int lanes_in_place = size * lane_k[kind] == 4 && c->b.ks == 1 && ms % 4 == 0 && (uintptr_t)x % 4 == 0;
-    if (lanes_in_place) tile_transpose((float *)to, WIDTH, (const float *)x, ms / 4, whole, cols);
+    if (lanes_in_place) pack_transposed((float *)to, WIDTH, (const float *)x, ms / 4, whole, cols);
     else
         for (int64_t g = 0; g < whole; g++) {
             const char *from = x + g * lane_k[kind] * ks;

@@ -84,7 +84,7 @@ static void pack(int64_t p, void *ctx) { /* the weights (gates H, k), turned */
     for (int v = 0; v < c->s->nv; v++) {
         int64_t cols;
         const int64_t at = unit(c->s, p, v, &cols);
-        tile_transpose(to + v * VL, width, c->w + at * c->k, c->k, c->k, cols);
+        pack_transposed(to + v * VL, width, c->w + at * c->k, c->k, c->k, cols);
         for (int64_t i = 0; cols < VL && i < c->k; i++) memset(to + i * width + v * VL + cols, 0, (size_t)(VL - cols) * sizeof(float));
     }
 }
