@@ -5,6 +5,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 /* ---- registry: filled by constructors before main, read-only afterwards ---- */
 #define MAX_KERNELS 1024
@@ -53,7 +54,9 @@ int md_cpu_has(const char *isa) {
  * Each thread has a share of neighbouring tasks and helps the others when it is through with it. So the same part of the
  * images stays with the same core, and in its cache, from one kernel to the next. */
 #define MAX_WORKERS 255
-#define SPINS 4000 /* looks at the job counter before sleeping: some 50 us, the gap between two kernels of a step */
+#define PATIENCE 200000 /* nanoseconds of looking for the next job before a worker sleeps: more than Python needs between the
+                         * kernels of a small step. To wake one costs the caller some 20 us, and the worker comes late. */
+#define SPINS 4000 /* looks at a worker that finishes its task before the core is offered to it */
 #define LINE _Alignas(64) /* of the cache: what different threads write is kept apart */
 
 typedef struct { LINE _Atomic int64_t next; int64_t end; } share;
@@ -82,6 +85,12 @@ static inline void pause_cpu(void) {
 #endif
 }
 
+static int64_t nanoseconds(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return t.tv_sec * INT64_C(1000000000) + t.tv_nsec;
+}
+
 static void take_tasks(int me) {
     void (*const body)(int64_t, void *) = pool.body;
     void *const ctx = pool.ctx;
@@ -98,7 +107,8 @@ static void *work(void *arg) {
     const int me = (int)(intptr_t)arg; /* the caller is 0 */
     int64_t seen = 0, job;
     for (;;) {
-        for (int spin = 0; (job = atomic_load(&pool.job)) == seen && spin < SPINS; spin++) pause_cpu();
+        const int64_t since = nanoseconds();
+        while ((job = atomic_load(&pool.job)) == seen && nanoseconds() - since < PATIENCE) pause_cpu();
         if (job == seen) {
             pthread_mutex_lock(&pool.lock);
             atomic_fetch_add(&pool.sleeping, 1);
