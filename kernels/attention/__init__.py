@@ -1,7 +1,4 @@
-"""Scaled dot product attention (Vaswani et al. 2017), streamed over blocks of keys (Dao et al. 2022, FlashAttention).
-
-There is no Numba version: with that backend the reference runs.
-"""
+"""Scaled dot product attention (Vaswani et al. 2017), streamed over blocks of keys (Dao et al. 2022, FlashAttention)."""
 from math import sqrt
 from typing import NamedTuple
 

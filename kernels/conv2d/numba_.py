@@ -1,4 +1,7 @@
-"""The same in Numba on channels-last memory: plain loops, the innermost over channels so that it vectorises."""
+"""The same in Numba on channels-last memory: plain loops, the innermost over channels so that it vectorises.
+
+A depthwise convolution has loops of its own, since there a channel out sees one channel in.
+"""
 import numpy as np
 from numba import njit, prange
 
@@ -71,6 +74,10 @@ def forward(y, x, w, bias, p, relu):
                     q = v * sw + b * dw - pw
                     if q < 0 or q >= x.shape[2]:
                         continue
+                    if c == og == 1:
+                        for k in range(o):
+                            y[i, u, v, k] += x[i, r, q, k] * w[a, b, 0, k]
+                        continue
                     for g in range(groups):
                         for l in range(c):
                             value = x[i, r, q, g * c + l]
@@ -98,6 +105,10 @@ def backward_data(dx, g, w, p):
                         q = v * sw + b * dw - pw
                         if q < 0 or q >= dx.shape[2]:
                             continue
+                        if c == og == 1:
+                            for k in range(o):
+                                dx[i, r, q, k] += g[i, u, v, k] * w[a, b, k, 0]
+                            continue
                         for k in range(o):
                             first = k // og * c
                             for l in range(c):
@@ -121,6 +132,10 @@ def backward_weight(out, g, x, p):
                 for v in range(ow):
                     q = v * sw + b * dw - pw
                     if q < 0 or q >= x.shape[2]:
+                        continue
+                    if c == og == 1:
+                        for k in range(o):
+                            image[k] += x[i, r, q, k] * g[i, u, v, k]
                         continue
                     for m in range(groups):
                         value = x[i, r, q, m * c + l]

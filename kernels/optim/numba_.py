@@ -36,6 +36,23 @@ def adam_update(params, exp_avgs, exp_avg_sqs, max_exp_avg_sqs, grads, p):
     return each(lists, adam_serial, adam_parallel, (bool(max_exp_avg_sqs), *map(np.float32, p[1:])))
 
 
+def total_norm(y, arrays, p):
+    if not 0 < p.order < np.inf or any(a.dtype != np.float32 for a in arrays):
+        return NotImplemented
+    total = 0.0
+    for a in arrays:
+        total += (powers_parallel if a.size >= PARALLEL else powers_serial)(np.ravel(a, "K"), p.order)
+    y[...] = total ** (1 / p.order)
+
+
+def scale(arrays, p):
+    return each((arrays,), scaled_serial, scaled_parallel, (np.float32(p.factor),))
+
+
+def clamp(arrays, p):
+    return each((arrays,), clamped_serial, clamped_parallel, (np.float32(p.low), np.float32(p.high)))
+
+
 def plain(param, grad, lr, decay, sign):
     for i in prange(param.size):
         param[i] -= lr * (sign * grad[i] + decay * param[i])
@@ -63,6 +80,25 @@ def adam(param, m, v, largest, grad, amsgrad, step_size, w1, beta2, w2, correcti
         param[i] = shrink * param[i] - step_size * m[i] / (np.sqrt(second) * correction + eps)
 
 
+def powers(x, order):
+    total = 0.0
+    for i in prange(x.size):
+        size = abs(np.float64(x[i]))
+        total += size * size if order == 2 else size if order == 1 else size ** order
+    return total
+
+
+def scaled(x, factor):
+    for i in prange(x.size):
+        x[i] *= factor
+
+
+def clamped(x, low, high):
+    for i in prange(x.size):
+        v = low if x[i] < low else x[i]
+        x[i] = high if v > high else v
+
+
 def both(function):
     return (njit(function, fastmath={"contract"}, error_model="numpy", cache=True),
             njit(function, fastmath={"contract"}, error_model="numpy", cache=True, parallel=True))
@@ -71,3 +107,6 @@ def both(function):
 plain_serial, plain_parallel = both(plain)
 momentum_serial, momentum_parallel = both(momentum)
 adam_serial, adam_parallel = both(adam)
+powers_serial, powers_parallel = both(powers)
+scaled_serial, scaled_parallel = both(scaled)
+clamped_serial, clamped_parallel = both(clamped)
