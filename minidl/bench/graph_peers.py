@@ -134,7 +134,7 @@ def tensorflow():
     import tensorflow as tf
 
     tf.config.threading.set_intra_op_parallelism_threads(get_num_threads())
-    tf.config.threading.set_inter_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(get_num_threads())
     return tf
 
 

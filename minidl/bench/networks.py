@@ -1,8 +1,9 @@
-"""Whole networks: a training step and a prediction, beside the same network in PyTorch and, for prediction, ONNX Runtime.
+"""Whole networks: a training step and a prediction, beside the same network in other libraries, from the same weights.
 
-PyTorch runs the very same source (see `minidl.bench.twin`; GPT as it is usually written) from the same weights. A peer's
-first loss, or its logits, must agree with ours before anything is timed; then all run in turns. A training step is forward,
-backward and optimizer.
+PyTorch runs the very same source (see `minidl.bench.twin`; GPT as it is usually written) and gives ONNX Runtime, which only
+predicts, what it exports; JAX and Keras have networks of their own (`minidl.bench.jax_networks`, `keras_networks`). A peer's
+first losses, or its logits, must agree with ours before anything is timed; then all run in turns. A training step is
+forward, backward and optimizer.
 """
 import io
 import warnings
@@ -21,6 +22,7 @@ from minidl.nn import functional as F
 
 TOLERANCE = 2e-3  # of a loss or of the largest logit: the roundings of a whole network
 RATE = 1e-3       # of learning
+LOSSES = 3        # of so many steps are compared: the third follows from gradients and updates
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,17 @@ class Network:
     training: tuple[int, ...]    # sizes of batches
     prediction: tuple[int, ...]
     optimizer: str = "SGD"
+
+
+@dataclass(frozen=True)
+class Job:
+    """What everybody is given: a network, its weights by their names, a batch and its targets, whether to train on it."""
+
+    network: Network
+    state: dict
+    x: np.ndarray
+    y: np.ndarray
+    training: bool
 
 
 def images(channels: int, size: int, classes: int) -> Callable[[int], tuple[np.ndarray, np.ndarray]]:
@@ -82,15 +95,15 @@ def products(model: nn.Module, x) -> float:
     return float(count)
 
 
-def ours(network: Network, state: dict, x, y, training: bool) -> Callable:
+def ours(job: Job) -> Callable:
     """What runs here: `nn` and `optim`, or what `minidl.compile` made."""
-    model = network.make(getattr(zoo, network.file))
-    model.load_state_dict(state)
-    x, y = minidl.tensor(x), minidl.tensor(y)
-    if not training:
+    model = job.network.make(getattr(zoo, job.network.file))
+    model.load_state_dict(job.state)
+    x, y = minidl.tensor(job.x), minidl.tensor(job.y)
+    if not job.training:
         model.eval()
         return partial(minidl.compile(model, x), x)
-    optimizer = getattr(optim, network.optimizer)(model.parameters(), lr=RATE)
+    optimizer = getattr(optim, job.network.optimizer)(model.parameters(), lr=RATE)
 
     def step():
         logits = model(x)
@@ -112,22 +125,29 @@ def in_torch(file: str) -> ModuleType:
     return torch_gpt
 
 
-def pytorch(network: Network, state: dict, x, y, training: bool, channels_last=False, compiled=False) -> Callable | None:
+def torch_model(job: Job):
+    """The network in PyTorch, with its weights."""
+    import torch
+
+    model = job.network.make(in_torch(job.network.file))
+    model.load_state_dict({name: torch.from_numpy(value.numpy().copy()) for name, value in job.state.items()})
+    return model
+
+
+def pytorch(job: Job, channels_last=False, compiled=False) -> Callable | None:
     """The twin in PyTorch; None where another layout is asked for and there are no images."""
     import torch
 
-    if channels_last and x.ndim != 4:
+    if channels_last and job.x.ndim != 4:
         return None
-    model = network.make(in_torch(network.file))
-    model.load_state_dict({name: torch.from_numpy(value.numpy().copy()) for name, value in state.items()})
-    x, y = torch.from_numpy(x), torch.from_numpy(y)
+    model, x, y = torch_model(job), torch.from_numpy(job.x), torch.from_numpy(job.y)
     if channels_last:
         model, x = model.to(memory_format=torch.channels_last), x.contiguous(memory_format=torch.channels_last)
     run = torch.compile(model) if compiled else model
-    if not training:
+    if not job.training:
         model.eval()
         return torch.inference_mode()(lambda: run(x))
-    optimizer = getattr(torch.optim, network.optimizer)(model.parameters(), lr=RATE, fused=True, weight_decay=0.01)
+    optimizer = getattr(torch.optim, job.network.optimizer)(model.parameters(), lr=RATE, fused=True)
 
     def step():
         logits = run(x)
@@ -139,31 +159,49 @@ def pytorch(network: Network, state: dict, x, y, training: bool, channels_last=F
     return step
 
 
-def onnxruntime(network: Network, state: dict, x, y, training: bool) -> Callable | None:
+def onnxruntime(job: Job) -> Callable | None:
     """ONNX Runtime on what PyTorch exports; None for training."""
-    if training:
+    if job.training:
         return None
     import onnxruntime
     import torch
 
-    model = network.make(in_torch(network.file))
-    model.load_state_dict({name: torch.from_numpy(value.numpy().copy()) for name, value in state.items()})
     file = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the newer exporter needs one more package
-        torch.onnx.export(model.eval(), (torch.from_numpy(x),), file, dynamo=False)
+        torch.onnx.export(torch_model(job).eval(), (torch.from_numpy(job.x),), file, dynamo=False)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = minidl.get_num_threads(), 1
     session = onnxruntime.InferenceSession(file.getvalue(), options, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
-    return lambda: session.run(None, {name: x})[0]
+    return lambda: session.run(None, {name: job.x})[0]
+
+
+def jax(job: Job) -> Callable | None:
+    """JAX, one jitted step."""
+    from minidl.bench import jax_networks
+
+    return jax_networks.call(job, RATE)
+
+
+def keras(job: Job, xla=False) -> Callable | None:
+    """Keras on TensorFlow's kernels, or compiled by XLA."""
+    from minidl.bench import graph_peers
+
+    graph_peers.tensorflow()
+    from minidl.bench import keras_networks
+
+    return keras_networks.call(job, RATE, xla)
 
 
 PEERS = {
     "PyTorch": pytorch,
-    "PyTorch channels-last": lambda *a: pytorch(*a, channels_last=True),
-    "PyTorch compiled": lambda *a: pytorch(*a, compiled=True),
+    "PyTorch channels-last": partial(pytorch, channels_last=True),
+    "PyTorch compiled": partial(pytorch, compiled=True),
     "ONNX Runtime": onnxruntime,
+    "JAX": jax,
+    "Keras": keras,
+    "Keras XLA": partial(keras, xla=True),
 }
 
 
@@ -179,8 +217,8 @@ def measured(name: str, network: Network, batch: int, training: bool, seconds: f
     for label, prepare in {kernels.get_backend(): ours, **(PEERS if peers else {})}.items():
         timing = Timing(label, label in PEERS)
         try:
-            call = prepare(network, state, copied(x), copied(y), training)
-            got = None if call is None else np.asarray(flat(call())[0], dtype=np.float64)
+            call = prepare(Job(network, state, copied(x), copied(y), training))
+            got = call and np.stack([np.asarray(flat(call())[0], dtype=np.float64) for _ in range(LOSSES if training else 1)])
         except ImportError:
             continue
         except Exception as error:  # whatever goes wrong in another library is its result

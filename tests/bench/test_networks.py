@@ -37,9 +37,28 @@ def test_a_network_is_timed_beside_its_twins(tmp_path, capsys):
     assert rows[1].flops == forward and rows[0].flops == 3 * 2 * forward
 
 
+NAMES_OF_PACKAGES = {"PyTorch": "torch", "JAX": "jax", "Keras": "tensorflow", "ONNX Runtime": "onnxruntime"}
+SMALL = {
+    "cnn": (lambda zoo: zoo.SmallCNN(), networks.images(1, 28, 10), {"PyTorch", "JAX", "Keras"}),
+    "resnet": (lambda zoo: zoo.ResNet(zoo.BasicBlock, (1, 1, 1, 1), 10, True), networks.images(3, 32, 10), {"PyTorch", "JAX"}),
+    "gpt": (lambda zoo: zoo.GPT(11, 8, 2, 2, 16), networks.tokens(8, 11), {"PyTorch", "JAX"}),
+    "rnn": (lambda zoo: zoo.CharLSTM(11, 8, 12), networks.tokens(7, 11), {"PyTorch", "JAX", "Keras"}),
+}
+
+
+@pytest.mark.parametrize("file", SMALL)
+def test_other_libraries_have_the_same_losses_and_logits(file, monkeypatch):
+    make, inputs, libraries = SMALL[file]
+    monkeypatch.setitem(networks.NETWORKS, "small", networks.Network(file, make, inputs, (3,), (2,), "AdamW"))
+    installed = {label for label in libraries if importlib.util.find_spec(NAMES_OF_PACKAGES[label])}
+    for row in networks.run(["small"], True, 0.002, 1):
+        assert {t.label for t in row.timings} >= installed
+        assert not [t for t in row.timings if t.failure]
+
+
 def test_a_peer_that_computes_something_else_is_not_timed(monkeypatch):
-    def wrong(network, state, x, y, training):
-        return lambda: np.zeros((len(x), 10)) if not training else np.zeros(())
+    def wrong(job):
+        return lambda: np.zeros((len(job.x), 10)) if not job.training else np.zeros(())
 
     monkeypatch.setattr(networks, "PEERS", {"wrong": wrong, "broken": lambda *a: 1 / 0, "absent": lambda *a: None})
     for row in networks.run(["small"], True, 0.002, 1):
