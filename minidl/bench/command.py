@@ -13,8 +13,7 @@ from itertools import chain
 from pathlib import Path
 
 from minidl import kernels
-from minidl.bench import machine, measure, networks, page, results
-from minidl.cli.tables import table
+from minidl.bench import machine, markdown, measure, networks, page, results
 from minidl.kernels import _check, _dispatch
 
 # What cripples OpenBLAS, and what makes all libraries use the same threads.
@@ -54,6 +53,9 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--no-peers", action="store_true", help="without other libraries")
     command.add_argument("--json", type=Path, metavar="FILE", help="save the results")
     command.add_argument("--html", type=Path, metavar="FILE", help="draw a roofline and bars into a page that stands alone")
+    command.add_argument("--markdown", type=Path, metavar="FILE", help="write the ratios and every case as tables in Markdown")
+    command.add_argument("--read", type=Path, nargs="+", metavar="FILE",
+                         help="print, draw or write what --json saved instead of measuring; several files as one run")
     command.add_argument("--compare", type=Path, nargs=2, metavar=("BEFORE", "AFTER"),
                          help="compare two saved results instead of measuring")
 
@@ -69,6 +71,12 @@ def run(options: argparse.Namespace) -> int:
     if options.compare:
         print(results.compared(*map(results.Run.load, options.compare)))
         return 0
+    if options.read:
+        found = results.Run.joined(options.read)
+        print(results.machine_table(found))
+        for row in found.rows:
+            show(found, row)
+        return finished(options, found)
     wanted = environment(options.threads)
     if wanted != dict(os.environ):
         return subprocess.run([sys.executable, "-m", "minidl", *options.arguments], env=wanted).returncode
@@ -94,20 +102,30 @@ def set_peers_threads(threads: int) -> None:
 def measured(options: argparse.Namespace, chosen: list, wanted: list[str], added: set[str]) -> int:
     """Measures, prints, saves; 1 where a version is wrong."""
     found = results.Run(machine.measure(min(options.seconds, 0.5)), [])
-    print(table(("machine", ""), results.machine_lines(found.machine)), flush=True)
-    if found.disturbed():
-        print(f"\nwarning: {results.DISTURBED}")
+    print(results.machine_table(found), flush=True)
     peers = not options.no_peers
     for row in chain(measure.run(chosen, options.backends, peers, options.seconds, options.rounds, added),
                      networks.run(wanted, peers, 5 * options.seconds, options.rounds)):
         found.rows.append(row)
-        if any(t.failure or t.rounds for t in row.timings):
-            print(f"\n{results.text(found, row)}", flush=True)
+        show(found, row)
+    return finished(options, found)
+
+
+def show(found: results.Run, row: measure.Row) -> None:
+    """Prints a case, unless it was only checked and is right."""
+    if any(t.failure or t.rounds for t in row.timings):
+        print(f"\n{results.text(found, row)}", flush=True)
+
+
+def finished(options: argparse.Namespace, found: results.Run) -> int:
+    """Prints the ratios and writes the files; 1 where a version is wrong."""
     print(f"\n{results.summary(found)}" if results.summary(found) else "")
     if options.json:
         found.save(options.json)
     if options.html:
         options.html.write_text(page.html(found), encoding="utf-8")
+    if options.markdown:
+        options.markdown.write_text(markdown.markdown(found), encoding="utf-8")
     wrong = found.wrong()
     for row, timing in wrong:
         print(f"minidl bench: {row.kernel}: {row.case}: {timing.label}: {timing.failure}", file=sys.stderr)

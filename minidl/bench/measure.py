@@ -35,13 +35,17 @@ class Timing:
 
 @dataclass
 class Row:
-    """A kernel on one case: what it costs, and everybody's time. `bytes`: of inputs and outputs, each counted once."""
+    """A kernel on one case: what it costs, and everybody's time. `bytes`: of inputs and outputs, each counted once.
+
+    `family`: the folder that the kernel is in, or "networks".
+    """
 
     kernel: str
     case: str
     flops: float
     bytes: int
     timings: list[Timing]
+    family: str = ""
 
     def best_peer(self, family: str = "") -> Timing | None:
         """The fastest peer, of those whose label starts with `family`, or None."""
@@ -153,7 +157,7 @@ def run_case(kernel: Kernel, case: Case, backends: list[str], with_peers: bool, 
     outs, ins, p = kernel.spec(*fresh.args, **fresh.kwargs)
     in_place = [a for o in outs if isinstance(o, list) for a in o]
     row = Row(kernel.name, case.label, float(kernel.flops(wanted, ins, p)),
-              sum(a.nbytes for a in [*flatten(ins), *wanted, *in_place]), [])
+              sum(a.nbytes for a in [*flatten(ins), *wanted, *in_place]), [], kernel.family.rpartition(".")[2])
     calls = []
     for timing, prepare in contestants(kernel, case, backends, with_peers):
         call = verified(kernel, wanted, timing, prepare)

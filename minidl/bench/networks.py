@@ -212,7 +212,8 @@ def measured(name: str, network: Network, batch: int, training: bool, seconds: f
     state = {key: minidl.tensor(value.numpy().copy()) for key, value in model.state_dict().items()}
     flops = products(model.eval(), minidl.tensor(x)) * (3 if training else 1)
     weights = sum(value.numpy().nbytes for value in state.values())
-    row = Row(f"{name}, {'training step' if training else 'prediction'}", f"batch {batch}", flops, weights + x.nbytes, [])
+    row = Row(f"{name}, {'training step' if training else 'prediction'}", f"batch {batch}", flops, weights + x.nbytes, [],
+              "networks")
     calls, wanted = [], None
     for label, prepare in {kernels.get_backend(): ours, **(PEERS if peers else {})}.items():
         timing = Timing(label, label in PEERS)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from minidl import cli
 from minidl.bench.measure import Row, Timing
-from minidl.bench.results import DISTURBED, HEADER, Run, cells, machine_lines
+from minidl.bench.results import DISTURBED, HEADER, RATIOS, Run, cells, machine_lines, ratio_lines
 
 GROUPS = ("native", "numba", "best peer")  # in the colours c0, c1, c2 of the style sheet
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 760, 400, 62, 14, 16, 44
@@ -15,7 +15,7 @@ def html(run: Run) -> str:
     """The page. Light or dark follows the reader's browser."""
     style = Path(cli.__file__).with_name("style.css").read_text(encoding="utf-8")
     kernels = dict.fromkeys(row.kernel for row in run.rows)
-    sections = [head(run), *([roofline(run)] if run.machine["fma_peak"] else []),
+    sections = [head(run), *ratios(run), *([roofline(run)] if run.machine["fma_peak"] else []),
                 *(bars(run, name, [row for row in run.rows if row.kernel == name]) for name in kernels)]
     return (f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
             f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<title>minidl bench</title>\n'
@@ -29,6 +29,17 @@ def head(run: Run) -> str:
     return ("<header><h1>minidl bench</h1><p>Kernels beside other libraries and beside what the machine can do, measured in "
             f"the same run: every version in turns, medians over the rounds, results checked first.</p>{warning}</header>"
             f"<section id='machine'><h2>The machine</h2><table><tbody>{lines}</tbody></table></section>")
+
+
+def ratios(run: Run) -> list[str]:
+    """The geometric means over the cases of each kernel, where there are peers."""
+    lines = ratio_lines(run, lambda row: row.kernel)
+    if not lines:
+        return []
+    heads = "".join(f"<th>{name}</th>" for name in ("kernel", *RATIOS))
+    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in line) + "</tr>" for line in lines)
+    return [f"<section id='ratios'><h2>Geometric means</h2><div class='scroll'><table class='wide'><thead><tr>{heads}</tr>"
+            f"</thead><tbody>{body}</tbody></table></div></section>"]
 
 
 def points(run: Run) -> list[tuple[float, float, int, str]]:

@@ -1,6 +1,7 @@
 """A run of the bench: saved as JSON, as a table, and compared with another."""
 import json
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from minidl.bench.measure import Row, Timing
 from minidl.cli.tables import table
 
 FORMAT = "minidl bench 1"
+ENOUGH = 0.95  # of a peer's speed: what is less is a case that is lost
 DISTURBED = ("the threads together reached less than three quarters of what one reaches alone, times their number: other "
              "programs are running or threads share a core. Times, and ratios more so, are not to be relied on.")
 
@@ -23,6 +25,12 @@ class Run:
         """Writes JSON."""
         content = {"format": FORMAT, "machine": self.machine, "rows": [row.as_dict() for row in self.rows]}
         path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+    @classmethod
+    def joined(cls, paths: list[Path]) -> "Run":
+        """The rows of all files, on the machine of the first."""
+        runs = [cls.load(path) for path in paths]
+        return cls(runs[0].machine, [row for run in runs for row in run.rows])
 
     @classmethod
     def load(cls, path: Path) -> "Run":
@@ -69,6 +77,11 @@ def machine_lines(machine: dict) -> list[tuple[str, str]]:
     return lines + [(f"cache {name}", f"{size >> 10} KiB") for name, size in machine["caches"].items()]
 
 
+def machine_table(run: Run) -> str:
+    """The machine, with a warning where it was busy."""
+    return table(("machine", ""), machine_lines(run.machine)) + (f"\n\nwarning: {DISTURBED}" if run.disturbed() else "")
+
+
 def cells(run: Run, row: Row, timing: Timing) -> tuple[str, ...]:
     """A line of the table: version, time, rate, fraction of the machine's, ratio to the best peer."""
     if timing.failure:
@@ -94,24 +107,35 @@ def geometric_mean(values: list[float]) -> float:
     return math.exp(sum(map(math.log, values)) / len(values))
 
 
-def summary(run: Run) -> str:
-    """Ratios to the best peer, and to PyTorch in its faster layout: the geometric mean over a kernel's cases, and the least,
-    for each version."""
+RATIOS = ("version", "cases", "x best peer", "least", f"under {ENOUGH}", "x PyTorch", "least", f"under {ENOUGH}")
+
+
+def ratio_lines(run: Run, name: Callable[[Row], str]) -> list[tuple[str, ...]]:
+    """For all rows of a name and each version: ratios to the best peer, and to PyTorch in its faster layout. Of each the
+    geometric mean, the least, and how many are too small."""
     found = {}
     for row in run.rows:
         for timing in row.timings:
             if not timing.peer and (ratio := row.ratio(timing)):
-                every, torch = found.setdefault((row.kernel, timing.label), ([], []))
+                every, torch = found.setdefault((name(row), timing.label), ([], []))
                 every.append(ratio)
                 torch += [r] if (r := row.ratio(timing, "PyTorch")) else []
-    lines = [(kernel, version, str(len(every)), *mean_and_least(every), *mean_and_least(torch))
-             for (kernel, version), (every, torch) in found.items()]
-    return table(("kernel", "version", "cases", "x best peer", "least", "x PyTorch", "least"), lines) if lines else ""
+    return [(name, version, str(len(every)), *described(every), *described(torch))
+            for (name, version), (every, torch) in found.items()]
 
 
-def mean_and_least(ratios: list[float]) -> tuple[str, str]:
-    """Of what there is: the geometric mean and the least, as texts."""
-    return (f"{geometric_mean(ratios):.2f}", f"{min(ratios):.2f}") if ratios else ("-", "-")
+def described(ratios: list[float]) -> tuple[str, str, str]:
+    """Of what there is: the geometric mean, the least, and how many are under ENOUGH, as texts."""
+    if not ratios:
+        return "-", "-", "-"
+    return f"{geometric_mean(ratios):.2f}", f"{min(ratios):.2f}", str(sum(ratio < ENOUGH for ratio in ratios))
+
+
+def summary(run: Run) -> str:
+    """The ratios of each kernel, and of each family of them; empty where there are none."""
+    parts = [(("kernel", *RATIOS), ratio_lines(run, lambda row: row.kernel)),
+             (("family", *RATIOS), ratio_lines(run, lambda row: row.family))]
+    return "\n\n".join(table(header, lines) for header, lines in parts if lines)
 
 
 def compared(before: Run, after: Run) -> str:

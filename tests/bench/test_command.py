@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 import pytest
 
 from minidl import cli, kernels
-from minidl.bench import command, machine, page, results
+from minidl.bench import command, machine, markdown, page, results
 from minidl.bench.measure import Row, Timing
 from minidl.kernels import _dispatch
 
@@ -68,7 +68,7 @@ def measured_here(monkeypatch):
 
 
 def bench(*arguments):
-    return cli.main(["bench", *map(str, arguments), *([] if "--compare" in arguments else
+    return cli.main(["bench", *map(str, arguments), *([] if {"--compare", "--read"} & set(arguments) else
                      ["--threads", "1", "--seconds", "0.002", "--rounds", "2"])])
 
 
@@ -91,7 +91,13 @@ def test_a_kernel_is_checked_timed_saved_drawn_and_compared(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert re.search(r"NumPy +\d+ +1\.00", printed) and "before" in printed and "machine" not in printed
 
-    check_page(drawn.read_text(encoding="utf-8"), ["relu", "machine", *(["roofline"] if _dispatch.core else [])])
+    assert bench("--read", saved, tmp_path / "b.json", "--markdown", tmp_path / "a.md") == 0
+    assert "relu: 16x32x26x26\n  version" in capsys.readouterr().out
+    written = (tmp_path / "a.md").read_text(encoding="utf-8")
+    assert "### relu" in written and written.count("| 16x32x26x26 |") == 2
+    assert {line.count("|") for line in written.split("### relu")[1].splitlines() if line} == {9}
+
+    check_page(drawn.read_text(encoding="utf-8"), ["relu", "ratios", "machine", *(["roofline"] if _dispatch.core else [])])
 
 
 def check_page(text, sections):
@@ -201,8 +207,8 @@ def made(machine=MACHINE, slower=1.0):
     """A run: one case that arithmetic limits, one that memory does."""
     native = Timing("native", False, rounds=[0.001 * slower, 0.002, 0.003 * slower])
     peer = Timing("PyTorch", True, rounds=[0.004, 0.002, 0.006])
-    rows = [Row("matmul", "a & b", 4e8, 4_000_000, [native, peer]),
-            Row("relu", "c", 1e6, 8_000_000, [Timing("native", False, rounds=[0.0008])])]
+    rows = [Row("matmul", "a & b", 4e8, 4_000_000, [native, peer], "matmul"),
+            Row("relu", "c", 1e6, 8_000_000, [Timing("native", False, rounds=[0.0008])], "elementwise")]
     return results.Run(machine, rows)
 
 
@@ -217,6 +223,16 @@ def test_rates_and_ratios():
     assert results.cells(run, traffic, traffic.timings[0])[3:] == ("50%", "-")
     assert results.cells(run, traffic, Timing("numba", False)) == ("numba", "ok", "", "", "")
     assert results.summary(results.Run(MACHINE, [traffic])) == ""
+
+
+def test_a_kernel_s_ratios_and_how_many_are_lost():
+    run = made()
+    slow, fast = Timing("native", False, rounds=[0.004]), Timing("JAX", True, rounds=[0.002])
+    run.rows.append(Row("matmul", "d", 4e8, 4_000_000, [slow, fast], "matmul"))
+    assert results.ratio_lines(run, lambda row: row.family) == [
+        ("matmul", "native", "2", "1.00", "0.50", "1", "2.00", "2.00", "0")]
+    assert results.summary(run).count("matmul") == 2
+    assert "| d | 4000.0 us | 100.0 GFLOP/s | 50% | JAX | 2000.0 us | 0.50 | - |" in markdown.markdown(run)
 
 
 def test_without_peaks_there_are_no_fractions_and_no_roofline():
