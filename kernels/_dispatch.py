@@ -2,8 +2,8 @@
 
 The specification is a function that checks the arguments and returns `(outs, ins, p)`:
 
-- `outs`: what is computed. `(shape, dtype)` or `(shape, dtype, "channels_last")` is allocated here; an array (or a list of
-  arrays) is written in place.
+- `outs`: what is computed. `(shape, dtype)` or `(shape, dtype, layout)`, one of LAYOUTS, is allocated here; an array (or a
+  list of arrays) is written in place.
 - `ins`: the arrays that are read, in a fixed order; an absent one is None.
 - `p`: a NamedTuple of plain numbers.
 
@@ -29,6 +29,8 @@ except ImportError:  # built without a compiler
 MODULES = {"reference": "reference", "numba": "numba_", "cuda": "cuda"}  # backend -> file in the family's folder
 BACKENDS = ("reference", "numba", "native", "cuda")
 ISA_LEVELS = ("v4", "v3", "v2", "neon", "portable")  # best first
+
+LAYOUTS = {"channels_last": (0, 2, 3, 1), "window_first": (2, 3, 1, 0)}  # the axes from the outermost in memory inwards
 
 kernels: dict[str, "Kernel"] = {}  # by name, in the order of registration
 _debug = os.environ.get("MINIDL_DEBUG", "0") not in ("", "0")
@@ -160,16 +162,16 @@ def flatten(arrays):
 
 def _allocate(o, ins):
     """The array that a specification asks for, of the inputs' library."""
-    shape, dtype, channels_last = o[0], o[1], len(o) == 3
     like = ins[0][0] if type(ins[0]) is list else ins[0]
     if type(like) is np.ndarray:
-        if core and (pooled := core.empty(shape, dtype, channels_last)) is not None:
+        if core and (pooled := core.empty(*o)) is not None:
             return pooled
         like = None
-    if channels_last:  # memory in the order N, H, W, C behind an (N, C, H, W) view
-        n, c, h, w = shape
-        return np.empty((n, h, w, c), dtype, like=like).transpose(0, 3, 1, 2)
-    return np.empty(shape, dtype, like=like)
+    shape, dtype, *layout = o
+    if not layout:
+        return np.empty(shape, dtype, like=like)
+    order = LAYOUTS[layout[0]]
+    return np.empty([shape[axis] for axis in order], dtype, like=like).transpose(np.argsort(order))
 
 
 def _given(name, out, outs):

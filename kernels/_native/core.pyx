@@ -121,28 +121,22 @@ cdef object allocate(int nd, cnp.npy_intp *dims, cnp.npy_intp *strides, size_t b
     return out
 
 
-cpdef object empty(tuple shape, cnp.dtype dtype, bint channels_last):
-    """An uninitialised array; channels_last: an (N, C, H, W) view of memory in the order N, H, W, C.
+cpdef object empty(tuple shape, cnp.dtype dtype, str layout=None):
+    """An uninitialised array, in C order or in one of the LAYOUTS of _dispatch.py.
     None where there are more axes than kernels serve, or the elements are no numbers.
     """
     cdef cnp.npy_intp dims[MD_MAX_DIMS]
     cdef cnp.npy_intp strides[MD_MAX_DIMS]
     cdef cnp.npy_intp step = dtype.itemsize
-    cdef Py_ssize_t d, nd = len(shape)
+    cdef Py_ssize_t d, i, nd = len(shape)
     if nd > MD_MAX_DIMS or dtype.kind not in b"biufc":
         return None
     for d in range(nd):
         dims[d] = shape[d]
-    if channels_last:
-        strides[1] = step
-        strides[3] = strides[1] * dims[1]
-        strides[2] = strides[3] * dims[3]
-        strides[0] = strides[2] * dims[2]
-        step = strides[0] * dims[0]
-    else:
-        for d in range(nd - 1, -1, -1):
-            strides[d] = step
-            step *= dims[d]
+    for i in range(nd - 1, -1, -1):
+        d = i if layout is None else (0, 2, 3, 1)[i] if layout == "channels_last" else (2, 3, 1, 0)[i]
+        strides[d] = step
+        step *= dims[d]
     return allocate(<int>nd, dims, strides, step, dtype)
 
 
@@ -192,7 +186,7 @@ cdef class NativeKernel:
         for i in range(n):
             o = outs[i]
             if type(o) is tuple:
-                arrays[i] = o = empty(<tuple>o[0], o[1], len(<tuple>o) == 3)
+                arrays[i] = o = empty(*<tuple>o)
                 if o is None:
                     return NotImplemented
         if not self.run(arrays, p):

@@ -144,12 +144,10 @@ def conv2d_backward_weight(g, x, weight_shape, stride=1, padding=0, dilation=1, 
 
     dw has weight_shape = (O, C/groups, kh, kw), in memory in the order kh, kw, C/groups, O; db has (O,).
     """
-    o, c, kh, kw = weight_shape
     p, shape = geometry(x.shape, tuple(weight_shape), *whole(stride, padding, dilation), groups)
     check_gradient("conv2d_backward_weight", g, shape)
     dtype = promoted(g, x)
-    memory = np.empty((kh, kw, c, o), dtype, like=None if type(g) is np.ndarray else g)
-    return [memory.transpose(3, 2, 0, 1), ((o,), dtype)], (g, x), p
+    return [(tuple(weight_shape), dtype, "window_first"), (tuple(weight_shape[:1]), dtype)], (g, x), p
 
 
 @conv2d.cost

@@ -132,7 +132,7 @@ def test_calls_leave_nothing_behind():
     def calls():
         for _ in range(2000):
             run(y, x, p)
-            core.empty(shape, dtype, False)
+            core.empty(shape, dtype)
             with pytest.raises(TypeError):
                 run(y, "x", p)
     calls()
