@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .._cases import case, channels_last, normal
+from .._cases import case, channels_last, integers, normal
 from .._dispatch import kernel
 from ..matmul import RELU_ONLY as ACTIVATIONS
 from ..pool import index_dtype, windows
@@ -125,29 +125,36 @@ def conv2d_max_pool2d(x, weight, bias=None, stride=1, padding=0, dilation=1, gro
     return outs, (x, weight, bias), ConvPoolParams(*p, pool.kh, pool.kw, pool.sh, pool.sw)
 
 
-def check_gradient(name, g, shape):
+def check_gradient(name, g, taps, shape):
+    if taps is not None:
+        shape = (*shape[:2], shape[2] // 2, shape[3] // 2)
+        if taps.shape != g.shape or taps.dtype != np.uint8:
+            raise ValueError(f"{name}: taps of {taps.dtype}{taps.shape}: uint8 and the gradient's shape {g.shape} expected")
     if g.shape != shape:
         raise ValueError(f"{name}: gradient {g.shape}: the output's shape {shape} expected")
 
 
 @kernel(tolerance=5e-6)
-def conv2d_backward_data(g, weight, input_shape, stride=1, padding=0, dilation=1, groups=1):
-    """dx from dy = g (N, O, oh, ow): every output pixel adds g w to the input pixels it was made from."""
+def conv2d_backward_data(g, weight, input_shape, stride=1, padding=0, dilation=1, groups=1, taps=None):
+    """dx from dy = g (N, O, oh, ow): every output pixel adds g w to the input pixels it was made from.
+
+    taps: None, or what conv2d_max_pool2d says of 2x2 windows; g is then the gradient of the maxima, (N, O, oh/2, ow/2).
+    """
     p, shape = geometry(tuple(input_shape), weight.shape, *whole(stride, padding, dilation), groups)
-    check_gradient("conv2d_backward_data", g, shape)
-    return [(tuple(input_shape), promoted(g, weight), "channels_last")], (g, weight), p
+    check_gradient("conv2d_backward_data", g, taps, shape)
+    return [(tuple(input_shape), promoted(g, weight), "channels_last")], (g, weight, taps), p
 
 
 @kernel(tolerance=5e-6)  # sums over all pixels of a batch in float32
-def conv2d_backward_weight(g, x, weight_shape, stride=1, padding=0, dilation=1, groups=1):
-    """dw and db from dy = g (N, O, oh, ow) and x: the sums over output pixels of x g, and of g.
+def conv2d_backward_weight(g, x, weight_shape, stride=1, padding=0, dilation=1, groups=1, taps=None):
+    """dw and db from dy = g (N, O, oh, ow) and x: the sums over output pixels of x g, and of g. taps: as by data.
 
     dw has weight_shape = (O, C/groups, kh, kw), in memory in the order kh, kw, C/groups, O; db has (O,).
     """
     p, shape = geometry(x.shape, tuple(weight_shape), *whole(stride, padding, dilation), groups)
-    check_gradient("conv2d_backward_weight", g, shape)
+    check_gradient("conv2d_backward_weight", g, taps, shape)
     dtype = promoted(g, x)
-    return [(tuple(weight_shape), dtype, "window_first"), (tuple(weight_shape[:1]), dtype)], (g, x), p
+    return [(tuple(weight_shape), dtype, "window_first"), (tuple(weight_shape[:1]), dtype)], (g, x, taps), p
 
 
 @conv2d.cost
@@ -162,12 +169,12 @@ def conv2d_max_pool2d_flops(outs, ins, p):
 
 @conv2d_backward_data.cost
 def conv2d_backward_data_flops(outs, ins, p):
-    return 2 * ins[0].size * ins[1][0].size
+    return 2 * ins[0].size * ins[1][0].size * (1 if ins[2] is None else 4)
 
 
 @conv2d_backward_weight.cost
 def conv2d_backward_weight_flops(outs, ins, p):
-    return 2 * ins[0].size * outs[0][0].size
+    return 2 * ins[0].size * outs[0][0].size * (1 if ins[2] is None else 4)
 
 
 def settings():
@@ -262,12 +269,32 @@ def conv2d_max_pool2d_cases():
         yield case(f"CNN layer 2, batch {batch}", *arrays(batch, 32, 13, 13, 64, 3, 3), normal(64), bench=True)
 
 
+def pooled_settings():
+    """(label, x, weight, g, taps, keyword arguments, of a real network): gradients of maxima of 2x2 windows."""
+    for label, n, c, h, w, o, how, real in [
+            ("of maxima", 2, 3, 9, 10, 5, {}, False), ("of maxima, padded", 3, 5, 7, 6, 17, {"padding": 1}, False),
+            ("of maxima, wide", 1, 4, 9, 9, 133, {"stride": 2}, False),
+            ("of maxima, groups", 2, 6, 9, 9, 12, {"groups": 2}, False),
+            ("of maxima, one channel", 3, 1, 11, 14, 33, {"padding": 1}, False),
+            ("of maxima, winograd", 4, 32, 12, 15, 48, {"padding": 1}, False),
+            ("of maxima, depthwise", 1, 16, 8, 8, 16, {"groups": 16}, False),
+            ("of maxima, CNN layer 1", 32, 1, 28, 28, 32, {}, True), ("of maxima, CNN layer 2", 32, 32, 13, 13, 64, {}, True)]:
+        x, weight = arrays(n, c, h, w, o, 3, 3, how.get("groups", 1))
+        _, shape = geometry(x.shape, weight.shape, **{"stride": 1, "padding": 0, "dilation": 1, "groups": 1, **how})
+        shape = (*shape[:2], shape[2] // 2, shape[3] // 2)
+        taps = channels_last(integers(5, *shape)).astype("uint8")
+        taps[taps == 4] = 255  # cut by the relu
+        yield label, x, weight, channels_last(normal(*shape)), taps, how, real
+
+
 @conv2d_backward_data.examples
 def conv2d_backward_data_cases():
     for label, n, c, h, w, o, kh, kw, how, real in settings():
         x, weight = arrays(n, c, h, w, o, kh, kw, how.get("groups", 1))
         _, shape = geometry(x.shape, weight.shape, **{"stride": 1, "padding": 0, "dilation": 1, "groups": 1, **how})
         yield case(label, channels_last(normal(*shape)), weight, x.shape, bench=real, **how)
+    for label, x, weight, g, taps, how, real in pooled_settings():
+        yield case(label, g, weight, x.shape, taps=taps, bench=real, **how)
     x, weight = arrays(2, 5, 8, 7, 6, 3, 3)
     yield case("C order", normal(2, 6, 8, 7), np.ascontiguousarray(weight), x.shape, padding=1)
     yield case("float64", normal(2, 6, 8, 7, dtype="float64"), weight.astype("float64"), x.shape, padding=1)
@@ -279,6 +306,8 @@ def conv2d_backward_weight_cases():
         x, weight = arrays(n, c, h, w, o, kh, kw, how.get("groups", 1))
         _, shape = geometry(x.shape, weight.shape, **{"stride": 1, "padding": 0, "dilation": 1, "groups": 1, **how})
         yield case(label, channels_last(normal(*shape)), x, weight.shape, bench=real, **how)
+    for label, x, weight, g, taps, how, real in pooled_settings():
+        yield case(label, g, x, weight.shape, taps=taps, bench=real, **how)
     x, weight = arrays(2, 5, 8, 7, 6, 3, 3)
     yield case("C order", normal(2, 6, 8, 7), np.ascontiguousarray(x), weight.shape, padding=1)
     yield case("float64", normal(2, 6, 8, 7, dtype="float64"), x.astype("float64"), weight.shape, padding=1)

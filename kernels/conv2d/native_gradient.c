@@ -13,6 +13,27 @@ enum {
     STRIP_BYTES = 32768,   /* of dx that a task of the gradient by data owns at a time */
 };
 
+/* ---------------------------------------------------------------- of maxima ---- */
+
+/* Where taps are given and no file of this family reads them: the gradient g of maxima of 2x2 windows becomes that of all
+ * pixels, in memory that is then given back. */
+typedef struct { md_array whole; size_t given; } unpooled;
+
+static int unpool(unpooled *u, const md_array *g, const md_array *taps, const conv_shape *s) {
+    const md_entry *spread = md_find("max_pool2d_backward", MD_STR(MD_ISA));
+    const double window[9] = {2, 2, 2, 2, 0, 0, 1, 1, 0};
+    if (!spread) return MD_NOT_MINE;
+    u->whole = *g;
+    u->whole.shape[2] = s->oh, u->whole.shape[3] = s->ow;
+    const int64_t strides[4] = {s->oh * s->ow * s->O, 1, s->ow * s->O, s->O};
+    memcpy(u->whole.stride, strides, sizeof strides);
+    if (!(u->whole.data = md_take((size_t)md_size(&u->whole) * sizeof(float) + 64, &u->given))) return MD_NO_MEMORY;
+    const md_array arrays[3] = {u->whole, *g, *taps};
+    return spread->fn(arrays, 3, window);
+}
+
+static int readable(const md_array *taps) { return !taps->data || (taps->dtype == MD_U8 && md_channels_last(taps)); }
+
 /* ---------------------------------------------------------------- by weights ---- */
 
 typedef struct {
@@ -89,25 +110,10 @@ static void pack_gradient(int64_t task, void *ctx) {
     pack_strided(w->packed + task * all * PANEL, panel_vectors(cols), w->g + group * s->og + j, all, cols, s->O, 1);
 }
 
-MD_KERNEL(conv2d_backward_weight, 2, 2) {
-    const md_array *dw = &a[0], *db = &a[1], *g = &a[2], *x = &a[3];
-    weights w = {.s = read_shape(x, dw, p), .dw = (float *)dw->data};
+static int weight_gradient(const md_array *dw, const md_array *db, const md_array *g, const md_array *x, const conv_shape *s0) {
+    weights w = {.s = *s0, .dw = (float *)dw->data};
     conv_shape *s = &w.s;
-    const int64_t *st = dw->stride, O = s->O;
-    if (dw->dtype != MD_F32 || g->dtype != MD_F32 || x->dtype != MD_F32) return MD_NOT_MINE;
-    if (!((st[0] == 1 || O == 1) && (s->cg == 1 || st[1] == O) && (s->kw == 1 || st[3] == s->cg * O) &&
-          (s->kh == 1 || st[2] == s->kw * s->cg * O)))
-        return MD_NOT_MINE;
-    if (!md_size(dw)) return MD_NOT_MINE; /* no tiles: db is left to the reference */
-    const int64_t all = s->N * s->oh * s->ow, PH = s->H + 2 * s->ph, PW = s->W + 2 * s->pw;
-    if (!all) {
-        memset(w.dw, 0, (size_t)md_size(dw) * sizeof(float));
-        for (int64_t o = 0; o < O; o++) ((float *)db->data)[o * db->stride[0]] = 0;
-        return MD_DONE;
-    }
-    int done = MD_LOCAL(depthwise_weight)(dw, db, g, x, s);
-    if (done == MD_NOT_MINE) done = MD_LOCAL(winograd_weight)(dw, db, g, x, s);
-    if (done != MD_NOT_MINE) return done;
+    const int64_t O = s->O, all = s->N * s->oh * s->ow, PH = s->H + 2 * s->ph, PW = s->W + 2 * s->pw;
     const int64_t flops = 2 * all * O * s->K, threads = threads_for(flops);
     const int64_t panels = s->G * md_ceil_div(s->og, PANEL), image = PH * PW * s->C, size = s->K * O;
     const int64_t ragged = s->og % VL ? panels * all * PANEL : 0;
@@ -161,6 +167,27 @@ MD_KERNEL(conv2d_backward_weight, 2, 2) {
         ((float *)db->data)[o * db->stride[0]] = (float)sum;
     }
     return MD_DONE;
+}
+
+MD_KERNEL(conv2d_backward_weight, 2, 3) {
+    const md_array *dw = &a[0], *db = &a[1], *g = &a[2], *x = &a[3], *taps = &a[4];
+    const conv_shape s = read_shape(x, dw, p);
+    if (dw->dtype != MD_F32 || g->dtype != MD_F32 || x->dtype != MD_F32 || !readable(taps) || !lies_flat(dw)) return MD_NOT_MINE;
+    if (!md_size(dw)) return MD_NOT_MINE; /* no tiles: db is left to the reference */
+    if (!s.N) {
+        memset(dw->data, 0, (size_t)md_size(dw) * sizeof(float));
+        for (int64_t o = 0; o < s.O; o++) ((float *)db->data)[o * db->stride[0]] = 0;
+        return MD_DONE;
+    }
+    int done = taps->data ? MD_NOT_MINE : MD_LOCAL(depthwise_weight)(dw, db, g, x, &s);
+    if (done == MD_NOT_MINE) done = MD_LOCAL(few_weight)(dw, db, g, taps, x, &s);
+    if (done == MD_NOT_MINE) done = MD_LOCAL(winograd_weight)(dw, db, g, taps, x, &s);
+    if (done != MD_NOT_MINE || !taps->data) return done == MD_NOT_MINE ? weight_gradient(dw, db, g, x, &s) : done;
+    unpooled u;
+    done = unpool(&u, g, taps, &s);
+    if (done == MD_DONE) done = weight_gradient(dw, db, &u.whole, x, &s);
+    if (u.whole.data) md_give(u.whole.data, u.given);
+    return done;
 }
 
 /* ---------------------------------------------------------------- by data ---- */
@@ -251,15 +278,9 @@ static void data_task(int64_t task, void *ctx) {
     }
 }
 
-MD_KERNEL(conv2d_backward_data, 1, 2) {
-    const md_array *dx = &a[0], *g = &a[1], *w = &a[2];
-    if (dx->dtype != MD_F32 || g->dtype != MD_F32 || w->dtype != MD_F32) return MD_NOT_MINE;
-    data d = {.s = read_shape(dx, w, p), .dx = dx, .w = w};
+static int data_gradient(const md_array *dx, const md_array *g, const md_array *w, const conv_shape *s0) {
+    data d = {.s = *s0, .dx = dx, .w = w};
     conv_shape *s = &d.s;
-    if (!md_size(dx)) return MD_DONE;
-    int done = MD_LOCAL(depthwise_data)(dx, g, w, s);
-    if (done == MD_NOT_MINE) done = MD_LOCAL(winograd_data)(dx, g, w, s);
-    if (done != MD_NOT_MINE) return done;
     const int64_t flops = 2 * md_size(g) * s->K, threads = threads_for(flops);
     const int joined = s->dw == 1 && s->G == 1 && s->kw > 1; /* the taps of a window row are neighbours in memory */
     d.run = joined ? s->kw * s->C : s->cg;
@@ -283,4 +304,19 @@ MD_KERNEL(conv2d_backward_data, 1, 2) {
         md_parallel(tasks, data_task, &d);
     }
     return d.status;
+}
+
+MD_KERNEL(conv2d_backward_data, 1, 3) {
+    const md_array *dx = &a[0], *g = &a[1], *w = &a[2], *taps = &a[3];
+    const conv_shape s = read_shape(dx, w, p);
+    if (dx->dtype != MD_F32 || g->dtype != MD_F32 || w->dtype != MD_F32 || !readable(taps)) return MD_NOT_MINE;
+    if (!md_size(dx)) return MD_DONE;
+    int done = taps->data ? MD_NOT_MINE : MD_LOCAL(depthwise_data)(dx, g, w, &s);
+    if (done == MD_NOT_MINE) done = MD_LOCAL(winograd_data)(dx, g, taps, w, &s);
+    if (done != MD_NOT_MINE || !taps->data) return done == MD_NOT_MINE ? data_gradient(dx, g, w, &s) : done;
+    unpooled u;
+    done = unpool(&u, g, taps, &s);
+    if (done == MD_DONE) done = data_gradient(dx, &u.whole, w, &s);
+    if (u.whole.data) md_give(u.whole.data, u.given);
+    return done;
 }

@@ -86,10 +86,12 @@ static void gather_row(const winograd *w, int64_t q, float *v) {
     const conv_shape *s = &w->s;
     const int64_t n = q / w->th, row = q % w->th * OUT;
     const float *p[PLACES];
+    const uint8_t *taps[4] = {NULL};
     for (int64_t j = 0; j < w->tw; j++, v += table_step(w->in)) {
         if (w->by_data) {
-            patch(p, OUT, w->g + n * s->oh * s->ow * s->O, s->oh, s->ow, s->O, row, OUT * j);
-            gradient_tile(0, SIDE, p, s->O, v, s->O);
+            gradient_patch(p, taps, w, n, row, OUT * j, 0);
+            if (w->g_taps) gradient_tile(0, SIDE, p, taps, s->O, v, s->O);
+            else gradient_tile(0, SIDE, p, NULL, s->O, v, s->O);
         } else {
             patch(p, SIDE, w->x + n * s->H * s->W * s->C, s->H, s->W, s->C, row - s->ph, OUT * j - s->pw);
             input_tile(0, SIDE, p, s->C, v, s->C);
@@ -345,10 +347,12 @@ int MD_LOCAL(winograd_forward)(const md_array *y, const md_array *taps, const md
     return run(&w, weight);
 }
 
-int MD_LOCAL(winograd_data)(const md_array *dx, const md_array *g, const md_array *weight, const conv_shape *s) {
+int MD_LOCAL(winograd_data)(const md_array *dx, const md_array *g, const md_array *taps, const md_array *weight,
+                            const conv_shape *s) {
     if (!fits(s, 150) || !md_channels_last(dx)) return MD_NOT_MINE;
     winograd w = describe(s, 1);
     w.dx = (float *)dx->data;
+    w.g_taps = (const uint8_t *)taps->data;
     if (!(w.g = dense(g, MD_SLOT_B, md_get_threads()))) return MD_NO_MEMORY;
     return run(&w, weight);
 }

@@ -11,12 +11,16 @@ enum {
 /* Adds the pixels of y's gradient that row q of the tiles covers to the sums of one panel. */
 static void add_pixels(double *sums, const winograd *w, int64_t q, int64_t start, int64_t width) {
     const conv_shape *s = &w->s;
-    const int64_t row = q % w->th * OUT, pixels = md_min(OUT, s->oh - row) * s->ow;
-    const float *g = w->g + (q / w->th * s->oh + row) * s->ow * s->O + start;
-    for (int64_t j = 0; j < width; j += VL) {
+    const int64_t each = w->g_taps ? 2 : 1, down = s->oh / each, across = s->ow / each; /* of g */
+    const int64_t row = q % w->th * OUT / each, pixels = md_max(0, md_min(OUT / each, down - row)) * across;
+    const int64_t first = (q / w->th * down + row) * across * s->O + start;
+    for (int64_t j = first; j < first + width; j += VL) {
         vf sum = {0};
-        for (int64_t i = 0; i < pixels; i++) sum += vload(g + i * s->O + j);
-        for (int l = 0; l < VL; l++) sums[j + l] += sum[l];
+        if (w->g_taps)
+            for (int64_t i = 0; i < pixels; i++) sum += at_any_tap(vload(w->g + i * s->O + j), load_taps(w->g_taps + i * s->O + j));
+        else
+            for (int64_t i = 0; i < pixels; i++) sum += vload(w->g + i * s->O + j);
+        for (int l = 0; l < VL; l++) sums[j - first + l] += sum[l];
     }
 }
 
@@ -43,13 +47,14 @@ INLINE void weight_places(const int r, winograd *w, int64_t part, int64_t c0, in
         for (int64_t q = q0; q < q1; q++) {
             const int64_t n = q / w->th, row = q % w->th * OUT;
             const float *p[PLACES];
+            const uint8_t *taps[4] = {NULL};
             for (int64_t j = 0; j < w->tw; j++, tile++) {
                 patch(p, SIDE, w->x + n * s->H * s->W * s->C, s->H, s->W, s->C, row - s->ph, OUT * j - s->pw);
                 for (int i = 0; i < PLACES; i++) p[i] += p[i] == zeros ? 0 : c0;
                 input_tile(r, r + SIDE / 2, p, channels, v + tile * lda, vs);
-                patch(p, OUT, w->g + n * s->oh * s->ow * s->O, s->oh, s->ow, s->O, row, OUT * j);
-                for (int i = 0; i < OUT * OUT; i++) p[i] += p[i] == zeros ? 0 : start;
-                gradient_tile(r, r + SIDE / 2, p, width, m + tile * width, ms);
+                gradient_patch(p, taps, w, n, row, OUT * j, start);
+                if (w->g_taps) gradient_tile(r, r + SIDE / 2, p, taps, width, m + tile * width, ms);
+                else gradient_tile(r, r + SIDE / 2, p, NULL, width, m + tile * width, ms);
             }
         }
         const float *a[PANEL_ROWS];
@@ -109,11 +114,12 @@ static void weight_finish(int64_t c, void *ctx) {
     }
 }
 
-int MD_LOCAL(winograd_weight)(const md_array *dw, const md_array *db, const md_array *g, const md_array *x,
-                              const conv_shape *s) {
+int MD_LOCAL(winograd_weight)(const md_array *dw, const md_array *db, const md_array *g, const md_array *taps,
+                              const md_array *x, const conv_shape *s) {
     if (!fits(s, narrow(s) ? 150 : 1300)) return MD_NOT_MINE;
     winograd w = describe(s, 0);
     w.y = (float *)dw->data;
+    w.g_taps = (const uint8_t *)taps->data;
     w.parts = 1 + w.rows * w.tw / PART_TILES;
     if (w.parts > 8) w.parts = 8;
     w.sums = md_scratch(MD_SLOT_A, (size_t)(w.parts * s->O) * sizeof(double) +

@@ -6,7 +6,7 @@ import numpy as np
 from numba import njit, prange
 
 from ..pool import MaxPoolParams
-from ..pool.numba_ import max_pool2d
+from ..pool.numba_ import max_pool2d, max_pool2d_backward
 from . import geometry
 
 FAST = {"contract", "reassoc", "nsz"}
@@ -38,17 +38,29 @@ def conv2d_max_pool2d(y, index, x, weight, bias, p):
     return max_pool2d(y, index, whole, MaxPoolParams(*p[8:], 0, 0, 1, 1, p.activation))
 
 
-def conv2d_backward_data(dx, g, weight, p):
+def unpooled(g, index, shape):
+    """g of every pixel, where it is given of the maxima of 2x2 windows."""
+    if index is None:
+        return g
+    n, o, oh, ow = shape
+    whole = np.empty((n, oh, ow, o), g.dtype).transpose(0, 3, 1, 2)
+    max_pool2d_backward(whole, g, index, MaxPoolParams(2, 2, 2, 2, 0, 0, 1, 1))
+    return whole
+
+
+def conv2d_backward_data(dx, g, weight, index, p):
     if dx.dtype != np.float32 or g.dtype != np.float32 or weight.dtype != np.float32:
         return NotImplemented
+    g = unpooled(g, index, geometry(dx.shape, weight.shape, p[:2], p[2:4], p[4:6], p.groups)[1])
     out = np.zeros((dx.shape[0], dx.shape[2], dx.shape[3], dx.shape[1]), dx.dtype)
     backward_data(out, images(g), np.ascontiguousarray(weight.transpose(2, 3, 0, 1)), tuple(p))
     dx[...] = out.transpose(0, 3, 1, 2)
 
 
-def conv2d_backward_weight(dw, db, g, x, p):
+def conv2d_backward_weight(dw, db, g, x, index, p):
     if dw.dtype != np.float32 or g.dtype != np.float32 or x.dtype != np.float32:
         return NotImplemented
+    g = unpooled(g, index, geometry(x.shape, dw.shape, p[:2], p[2:4], p[4:6], p.groups)[1])
     out = np.zeros((dw.shape[2], dw.shape[3], dw.shape[1], dw.shape[0]), dw.dtype)
     backward_weight(out, images(g), images(x), tuple(p))
     dw[...] = out.transpose(3, 2, 0, 1)

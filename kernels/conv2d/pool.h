@@ -2,10 +2,8 @@
  * tap, or NO_TAP where none is above zero. A NaN is larger than any number, and the last of several wins. */
 #ifndef CONV_POOL_H
 #define CONV_POOL_H
+#include "../_native/taps.h"
 #include "panel.h"
-
-enum { NO_TAP = 255 };
-typedef uint8_t vb __attribute__((vector_size(VL)));
 
 /* Stores the first `left` lanes. */
 INLINE void store_maximum(float *y, uint8_t *taps, vf v0, vf v1, vf v2, vf v3, int relu, int left) {

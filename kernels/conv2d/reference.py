@@ -5,7 +5,7 @@ Sums run in float64. This is the plain definition; the other versions are checke
 import numpy as np
 
 from ..pool import MaxPoolParams
-from ..pool.reference import max_pool2d
+from ..pool.reference import max_pool2d, max_pool2d_backward
 from . import geometry
 
 
@@ -48,7 +48,17 @@ def conv2d_max_pool2d(y, index, x, weight, bias, p):
     max_pool2d(y, index, whole, MaxPoolParams(*p[8:], 0, 0, 1, 1, p.activation))
 
 
-def conv2d_backward_data(dx, g, weight, p):
+def unpooled(g, index, shape):
+    """g of every pixel, where it is given of the maxima of 2x2 windows."""
+    if index is None:
+        return g
+    whole = np.empty(shape, g.dtype, like=g)
+    max_pool2d_backward(whole, g, index, MaxPoolParams(2, 2, 2, 2, 0, 0, 1, 1))
+    return whole
+
+
+def conv2d_backward_data(dx, g, weight, index, p):
+    g = unpooled(g, index, geometry(dx.shape, weight.shape, p[:2], p[2:4], p[4:6], p.groups)[1])
     n, o, oh, ow = g.shape
     _, c, kh, kw = weight.shape
     _, _, h, w = dx.shape
@@ -60,7 +70,8 @@ def conv2d_backward_data(dx, g, weight, p):
     dx[...] = np.reshape(total[..., p.pad_h:p.pad_h + h, p.pad_w:p.pad_w + w], dx.shape).astype(dx.dtype)
 
 
-def conv2d_backward_weight(dw, db, g, x, p):
+def conv2d_backward_weight(dw, db, g, x, index, p):
+    g = unpooled(g, index, geometry(x.shape, dw.shape, p[:2], p[2:4], p[4:6], p.groups)[1])
     n, o, oh, ow = g.shape
     _, c, kh, kw = dw.shape
     g = np.reshape(g.astype(np.float64), (n, p.groups, o // p.groups, oh, ow))

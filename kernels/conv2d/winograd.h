@@ -14,6 +14,7 @@
 #ifndef CONV_WINOGRAD_H
 #define CONV_WINOGRAD_H
 #include <stdlib.h>
+#include "../_native/taps.h"
 #include "conv.h"
 
 enum { SIDE = 6, PLACES = 36, OUT = 4 /* pixels of a tile's side in y */, MAX_CHANNELS = 2048 };
@@ -30,6 +31,7 @@ typedef struct {
     const float *x, *g, *w;      /* dense images and filters */
     float *y, *dx;
     uint8_t *taps;               /* of the maxima of y's 2x2 windows, which y then holds; or NULL */
+    const uint8_t *g_taps;       /* of the maxima whose gradient g then is; or NULL */
     ptrdiff_t residual;          /* how many floats from y lies what is added as well; or 0 */
     const float *bias;
     float *u;                    /* transformed filters: [36][panel][in][columns] */
@@ -139,18 +141,45 @@ INLINE void input_tile(const int r0, const int r1, const float *const *p, int64_
     }
 }
 
+/* Pointers to channels from c on of a tile's pixels of y's gradient; or to its four windows and their taps. */
+INLINE void gradient_patch(const float **p, const uint8_t **taps, const winograd *w, int64_t n, int64_t row, int64_t column,
+                           int64_t c) {
+    const conv_shape *s = &w->s;
+    if (w->g_taps) {
+        const int64_t h = s->oh / 2, width = s->ow / 2;
+        patch(p, OUT / 2, w->g + n * h * width * s->O, h, width, s->O, row / 2, column / 2);
+        for (int i = 0; i < 4; i++) taps[i] = p[i] == zeros ? (const uint8_t *)zeros : w->g_taps + (p[i] - w->g) + c;
+    } else patch(p, OUT, w->g + n * s->oh * s->ow * s->O, s->oh, s->ow, s->O, row, column);
+    for (int i = 0; i < (w->g_taps ? 4 : OUT * OUT); i++) p[i] += p[i] == zeros ? 0 : c;
+}
+
 /* Rows [r0, r1) of A y A'. */
-INLINE void gradient_tile(const int r0, const int r1, const float *const *p, int64_t channels, float *to, int64_t step) {
+INLINE void gradient_tile(const int r0, const int r1, const float *const *p, const uint8_t *const *taps, int64_t channels,
+                          float *to, int64_t step) {
     for (int64_t c = 0; c < channels; c += VL) {
         vf t[SIDE][OUT];
+#pragma GCC unroll 2
+        for (int half = 0; half < OUT / 2; half++) {
+            vf y[2][OUT], v[SIDE]; /* two columns */
+            if (taps) {
+#pragma GCC unroll 2
+                for (int i = 0; i < 2; i++) {
+                    const vf g = vload(p[2 * i + half] + c);
+                    const vtaps at = load_taps(taps[2 * i + half] + c);
+                    y[0][2 * i] = at_tap(g, at, 0), y[1][2 * i] = at_tap(g, at, 1);
+                    y[0][2 * i + 1] = at_tap(g, at, 2), y[1][2 * i + 1] = at_tap(g, at, 3);
+                }
+            } else {
 #pragma GCC unroll 4
-        for (int q = 0; q < OUT; q++) {
-            vf y[OUT], v[SIDE];
-#pragma GCC unroll 4
-            for (int r = 0; r < OUT; r++) y[r] = vload(p[r * OUT + q] + c);
-            apply_A(v, y);
+                for (int r = 0; r < OUT; r++)
+                    y[0][r] = vload(p[r * OUT + 2 * half] + c), y[1][r] = vload(p[r * OUT + 2 * half + 1] + c);
+            }
+#pragma GCC unroll 2
+            for (int q = 0; q < 2; q++) {
+                apply_A(v, y[q]);
 #pragma GCC unroll 6
-            for (int r = r0; r < r1; r++) t[r][q] = v[r];
+                for (int r = r0; r < r1; r++) t[r][2 * half + q] = v[r];
+            }
         }
 #pragma GCC unroll 6
         for (int r = r0; r < r1; r++) {

@@ -3,30 +3,10 @@
  * threads never meet: windows that tile the image spread their g; where windows overlap, each place gathers from those
  * that cover it, in a fixed order. */
 #include "md.h"
-#include "simd.h"
-#if defined(__SSE4_1__)
-#include <immintrin.h>
-#endif
+#include "taps.h"
 
-enum { TAPS = 256, NO_TAP = 255, TASK_BYTES = 1 << 15 };
-typedef uint8_t vb __attribute__((vector_size(VL)));
+enum { TAPS = 256, TASK_BYTES = 1 << 15 };
 
-/* VL bytes as integers. The compiler would take the bytes one by one. */
-INLINE vi load_index(const uint8_t *p) {
-#if defined(__AVX512F__)
-    return (vi)_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p));
-#elif defined(__AVX2__)
-    return (vi)_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)p));
-#elif defined(__SSE4_1__)
-    int32_t four;
-    memcpy(&four, p, sizeof four);
-    return (vi)_mm_cvtepu8_epi32(_mm_cvtsi32_si128(four));
-#else
-    vb b;
-    memcpy(&b, p, sizeof b);
-    return __builtin_convertvector(b, vi);
-#endif
-}
 INLINE void store_index(uint8_t *p, vi x) {
     const vb b = __builtin_convertvector(x, vb);
     memcpy(p, &b, sizeof b);
@@ -207,7 +187,7 @@ INLINE void gather_max(const pooling *c, float *dx, int many, const float *const
             vf sum = {0};
 #pragma GCC unroll 4
             for (int m = 0; m < many; m++) {
-                const vf part = (vf)((vi)vload(g[m] + ch) & (load_index(index[m] + ch) == tap[m]));
+                const vf part = at_tap(vload(g[m] + ch), load_taps(index[m] + ch), tap[m]);
                 sum = m ? sum + part : part;
             }
             vstore(dx + ch, sum);
@@ -289,9 +269,9 @@ INLINE void spread(const pooling *c, const float *g, const uint8_t *index, float
     if (c->vectors)
         for (; ch + VL <= C; ch += VL) {
             const vf whole = vload(g + ch) * share;
-            const vi where = index ? load_index(index + ch) : (vi){0};
+            const vtaps where = index ? load_taps(index + ch) : (vtaps){0};
 #pragma GCC unroll 4
-            for (int t = 0; t < taps; t++) vstore(dx[t] + ch, index ? (vf)((vi)whole & (where == tap[t])) : whole);
+            for (int t = 0; t < taps; t++) vstore(dx[t] + ch, index ? at_tap(whole, where, tap[t]) : whole);
         }
     for (; ch < C; ch++)
         for (int t = 0; t < taps; t++) dx[t][ch * xs] = !index || index[ch * is] == tap[t] ? g[ch * gs] * share : 0;

@@ -7,7 +7,8 @@ from functools import partial
 
 import numpy as np
 
-import minidl.bench.graph_peers  # noqa: F401  registers its peers
+import minidl.bench.graph_peers
+import minidl.bench.image_peers  # noqa: F401  both register their peers
 from minidl.bench.peers import PEERS
 from minidl.kernels import _check, get_num_threads
 from minidl.kernels._dispatch import Case, Kernel, flatten

@@ -7,7 +7,7 @@ from ..autograd import op
 from ..kernels.conv2d import geometry
 from .activation import relu_backward
 from .linear import dtypes_differ, require_arrays
-from .pool import max_pool2d_backward
+from .pool import max_pool2d_backward, read_taps
 from .shape import broadcast_to
 
 
@@ -50,9 +50,11 @@ def conv2d_max_pool2d_taps(x, weight, bias=None, stride=1, padding=0, dilation=1
 @conv2d_max_pool2d_taps.vjp(x="weight", weight="x")
 def conv2d_max_pool2d_taps_vjp(g, y, x, weight, x_shape, weight_shape, stride, padding, dilation, groups, kernel_size,
                                pool_stride, need):
-    _, unpooled = geometry(x_shape, weight_shape, stride, padding, dilation, groups)
-    g = max_pool2d_backward(g[0], y[1], unpooled, kernel_size, pool_stride)
-    window = stride, padding, dilation, groups
+    g, taps = g[0], y[1]
+    if kernel_size not in (2, (2, 2)) or pool_stride not in (None, 2, (2, 2)) or not need[1]:
+        _, unpooled = geometry(x_shape, weight_shape, stride, padding, dilation, groups)
+        g, taps = max_pool2d_backward(g, taps, unpooled, kernel_size, pool_stride), None
+    window = stride, padding, dilation, groups, taps
     dx = conv2d_backward_data(g, weight, x_shape, *window) if need[0] else None
     if not need[1]:
         return dx, None, g.sum(axis=(0, 2, 3)) if need[2] else None
@@ -71,38 +73,45 @@ def conv2d_max_pool2d(x, weight, bias=None, window=(1, 0, 1, 1), kernel_size=2, 
 
 
 @op
-def conv2d_backward_data(dy, weight, input_shape, stride=1, padding=0, dilation=1, groups=1):
+def conv2d_backward_data(dy, weight, input_shape, stride=1, padding=0, dilation=1, groups=1, taps=None):
     """dx of conv2d from dy. d/d(dy) = conv2d(g, weight), d/dweight = conv2d_backward_weight(dy, g).
 
-    Shapes: dy (N, O, oh, ow), weight (O, C/groups, kh, kw) -> input_shape = (N, C, H, W).
+    Shapes: dy (N, O, oh, ow), weight (O, C/groups, kh, kw) -> input_shape = (N, C, H, W). taps: of the maxima of 2x2 windows,
+    whose gradient dy then is: (N, O, oh/2, ow/2).
     """
-    return kernels.conv2d_backward_data(dy, weight, input_shape, stride, padding, dilation, groups)
+    return kernels.conv2d_backward_data(dy, weight, input_shape, stride, padding, dilation, groups, taps)
 
 
 @conv2d_backward_data.vjp
-def conv2d_backward_data_vjp(g, dy, weight, stride, padding, dilation, groups, need):
+def conv2d_backward_data_vjp(g, dy, weight, stride, padding, dilation, groups, taps, need):
     window = stride, padding, dilation, groups
-    return (conv2d(g, weight, None, *window) if need[0] else None,
-            conv2d_backward_weight(dy, g, weight.shape, *window)[0] if need[1] else None)
+    return (at_taps(conv2d(g, weight, None, *window), taps) if need[0] else None,
+            conv2d_backward_weight(dy, g, weight.shape, *window, taps)[0] if need[1] else None)
 
 
 @op
-def conv2d_backward_weight(dy, x, weight_shape, stride=1, padding=0, dilation=1, groups=1):
+def conv2d_backward_weight(dy, x, weight_shape, stride=1, padding=0, dilation=1, groups=1, taps=None):
     """dweight and dbias of conv2d from dy. d/d(dy) = conv2d(x, g of dweight, g of dbias), d/dx = conv2d_backward_data(dy, g).
 
-    Shapes: dy (N, O, oh, ow), x (N, C, H, W) -> weight_shape = (O, C/groups, kh, kw), (O,).
+    Shapes: dy (N, O, oh, ow), x (N, C, H, W) -> weight_shape = (O, C/groups, kh, kw), (O,). taps: as in conv2d_backward_data.
     """
-    return kernels.conv2d_backward_weight(dy, x, weight_shape, stride, padding, dilation, groups)
+    return kernels.conv2d_backward_weight(dy, x, weight_shape, stride, padding, dilation, groups, taps)
 
 
 @conv2d_backward_weight.vjp
-def conv2d_backward_weight_vjp(g, dy, x, stride, padding, dilation, groups, need):
+def conv2d_backward_weight_vjp(g, dy, x, weight_shape, stride, padding, dilation, groups, taps, need):
     window = stride, padding, dilation, groups
     by_weight, by_bias = g
     if by_weight is None:
-        return broadcast_to(by_bias.reshape((-1, 1, 1)), dy.shape) if need[0] else None, None
-    return (conv2d(x, by_weight, by_bias, *window) if need[0] else None,
-            conv2d_backward_data(dy, by_weight, x.shape, *window) if need[1] else None)
+        _, shape = geometry(x.shape, weight_shape, *window)
+        return at_taps(broadcast_to(by_bias.reshape((-1, 1, 1)), shape), taps) if need[0] else None, None
+    return (at_taps(conv2d(x, by_weight, by_bias, *window), taps) if need[0] else None,
+            conv2d_backward_data(dy, by_weight, x.shape, *window, taps) if need[1] else None)
+
+
+def at_taps(y, taps):
+    """y of every pixel, or at the taps of 2x2 windows."""
+    return y if taps is None else read_taps(y, taps, 2)
 
 
 __all__ = ["conv2d"]

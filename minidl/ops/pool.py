@@ -29,6 +29,11 @@ def max_pool2d_backward(dy, taps, input_shape, kernel_size, stride=None, padding
 
 @max_pool2d_backward.vjp
 def max_pool2d_backward_vjp(g, taps, kernel_size, stride, padding, dilation):
+    return read_taps(g, taps, kernel_size, stride, padding, dilation)
+
+
+def read_taps(g, taps, kernel_size, stride=None, padding=0, dilation=1):
+    """What an image g holds at the taps of windows, 0 where a relu cut them."""
     n, c, h, w = g.shape
     none = taps == np.iinfo(taps.dtype).max  # cut by the relu
     at = where(none, 0, positions(taps, w, kernel_size, stride, padding, dilation))

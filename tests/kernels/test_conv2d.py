@@ -9,7 +9,7 @@ import pytest
 
 import minidl as m
 from minidl import kernels, nn
-from minidl.autograd import gradcheck
+from minidl.autograd import gradcheck, gradgradcheck
 from minidl.kernels import _check
 from minidl.ops.conv import conv2d_max_pool2d
 
@@ -28,13 +28,17 @@ def test_random_shapes(seed):
     how = {"padding": tuple(int(v) for v in r.integers(0, 3, 2))}
     x, weight, bias = normal(n, c, h, w), normal(o, c, 3, 3), normal(o)
     y = kernels.conv2d(x, weight, bias, **how, activation="relu", backend="reference")
-    g = normal(*y.shape)
+    g, pooled = normal(*y.shape), normal(n, o, y.shape[2] // 2, y.shape[3] // 2)
+    taps = r.integers(0, 5, pooled.shape).astype("uint8")
+    taps[taps == 4] = 255  # cut by the relu
     for name, args, extra in [("conv2d", (x, weight, bias), {"activation": "relu", "residual": normal(*y.shape)}),
                               ("conv2d_max_pool2d", (x, weight, bias), {}),
                               ("conv2d_backward_data", (g, weight, x.shape), {}),
-                              ("conv2d_backward_weight", (g, x, weight.shape), {})]:
+                              ("conv2d_backward_weight", (g, x, weight.shape), {}),
+                              ("conv2d_backward_data", (pooled, weight, x.shape), {"taps": taps}),
+                              ("conv2d_backward_weight", (pooled, x, weight.shape), {"taps": taps})]:
         kernel = getattr(kernels, name)
-        if name == "conv2d_max_pool2d" and min(y.shape[2:]) < 2:
+        if min(y.shape[2:]) < 2 and (name == "conv2d_max_pool2d" or "taps" in extra):
             continue
         wanted, got = (kernel(*args, **how, **extra, backend=b) for b in ("reference", None))
         pick = slice(0, 1) if name == "conv2d_max_pool2d" else slice(None)  # taps of nearly equal values may differ
@@ -72,6 +76,7 @@ def test_pooled_derivatives():
     x, weight, bias = (m.tensor(random.standard_normal(s), requires_grad=True) for s in ((2, 3, 7, 8), (4, 3, 3, 3), (4,)))
     window = ((1, 2), 1, 1, 1)
     assert gradcheck(lambda *a: conv2d_max_pool2d(*a, window), (x, weight, bias))
+    assert gradgradcheck(lambda *a: conv2d_max_pool2d(*a, window), (x, weight, bias))
     for frozen in (x, weight):
         frozen.requires_grad = False
         assert gradcheck(lambda *a: conv2d_max_pool2d(*a, window), (x, weight, bias))
