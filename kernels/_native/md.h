@@ -57,6 +57,7 @@ void md_register(md_entry kernel);
 const md_entry *md_find(const char *name, const char *isa); /* NULL where this instruction set has no such kernel */
 int md_has_isa(const char *isa);                      /* was anything built for isa? */
 int md_cpu_has(const char *isa);                      /* may this processor run code built for isa? */
+int md_has_amx(void);                                 /* may this process use matrix tiles? amx.h */
 
 /* Runs body(i, ctx) for i in [0, n), spread over the pool. Tasks must not depend on each other's order. Returns when
  * all are done. A call from inside a task, or while another thread uses the pool, runs on the calling thread. */

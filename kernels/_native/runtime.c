@@ -6,6 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#if defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 /* ---- registry: filled by constructors before main, read-only afterwards ---- */
 #define MAX_KERNELS 1024
@@ -44,6 +48,23 @@ int md_cpu_has(const char *isa) {
     if (!strcmp(isa, "neon")) return 1;
 #endif
     return !strcmp(isa, "portable");
+}
+
+/* The processor has the tiles; Linux grants a process the memory for their state when asked; MINIDL_AMX=0 refuses them. */
+int md_has_amx(void) {
+#if defined(__x86_64__) && defined(__linux__) && (__GNUC__ >= 11 || __clang_major__ >= 12)
+    enum { REQUEST = 0x1023 /* ARCH_REQ_XCOMP_PERM */, TILE_DATA = 18 };
+    static _Atomic int answer = -1;
+    if (answer < 0) {
+        const char *wish = getenv("MINIDL_AMX");
+        __builtin_cpu_init();
+        answer = !(wish && !strcmp(wish, "0")) && __builtin_cpu_supports("amx-tile") && __builtin_cpu_supports("amx-bf16") &&
+                 !syscall(SYS_arch_prctl, REQUEST, TILE_DATA);
+    }
+    return answer;
+#else
+    return 0;
+#endif
 }
 
 /* ---- threads ----

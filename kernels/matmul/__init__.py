@@ -83,7 +83,26 @@ def matmul_cases():
         yield case(f"residual, {name}, dot products", x[:5], w, activation=name, residual=r[:5])
         yield case(f"residual, {name}, float64", x.astype("f8"), w.astype("f8"), activation=name, residual=r.astype("f8"))
     yield case("residual, batch", normal(5, 6, 7), normal(5, 7, 8), residual=normal(5, 6, 8))
+    yield from tile_cases()
     yield from network_cases()
+
+
+def tile_cases():
+    """Large enough for matrix tiles, with edges that are not whole tiles; numbers whose parts tiles could not hold."""
+    for m, k, n in [(290, 300, 310), (64, 1100, 560), (333, 528, 127)]:
+        a, b = normal(m, k), normal(k, n, seed=1)
+        a_t, b_t = np.ascontiguousarray(a.T).T, np.ascontiguousarray(b.T).T
+        yield case(f"tiles {m}x{k}x{n}", a, b)
+        yield case(f"tiles {m}x{k}x{n}, transposed", a_t, b_t, normal(n), activation="relu")
+        yield case(f"tiles {m}x{k}x{n}, b transposed", a, b_t, normal(n), activation="gelu", residual=normal(m, n, seed=2))
+        yield case(f"tiles {m}x{k}x{n}, a transposed", a_t, b, residual=normal(m, n, seed=2))
+        for name, value in [("infinite", np.inf), ("NaN", np.nan), ("largest", 3.4e38)]:
+            extreme = a.copy()
+            extreme[m // 2, k // 3] = value
+            yield case(f"tiles {m}x{k}x{n}, {name}", extreme, b * np.float32(0.01))
+    for scale in (1e-20, 1e-36):
+        yield case(f"tiles, factors of {scale}", a * np.float32(scale), b * np.float32(1e4))
+    yield case("tiles, batch", normal(3, 290, 300), normal(3, 300, 310, seed=1))
 
 
 def some(*shape, transposed=False):

@@ -9,6 +9,7 @@
  * A task packs for itself, though several may pack the same: what another core has just written is slow to fetch. */
 #ifndef MD_PRODUCT_H
 #define MD_PRODUCT_H
+#include "amx.h"
 #include "tiles.h"
 #include "vmath.h"
 #include <math.h>
@@ -27,10 +28,12 @@ typedef struct {
     int64_t M, N, K, y_ms, a_ms, a_ks, b_ks, b_ns, r_ms;
     int activation;
     /* the plan */
-    int dots, nv, mr, pack_a, threads;
+    int dots, nv, mr, pack_a, threads, amx;
     int64_t packed_from; /* the column from which on b is packed: the last panel is where it is not of whole vectors */
     const REAL *kept; /* all of b packed, block of k by block of k, in a plan that keeps it */
     int64_t kc, rows, cols, across; /* of a block of k; rows and columns of a task; tasks that share rows */
+    char *amx_b; /* memory for b as the matrix tiles want it, in a plan that keeps it, or NULL; amx_filled: b is there already */
+    int amx_filled;
     _Atomic int *status;
 } product;
 
@@ -232,7 +235,20 @@ static void make_plan(product *c, int threads, int constant) {
     share_out(c, width);
 }
 
+#if MD_AMX && LANES == VL
+#include "product_amx.h"
+#else
+INLINE int multiply_by_tiles(__attribute__((unused)) const product *c) { return MD_NOT_MINE; }
+INLINE int amx_pays(__attribute__((unused)) const product *c) { return 0; }
+INLINE size_t amx_size(__attribute__((unused)) const product *c) { return 0; }
+#endif
+
 static void run_plan(product *c) {
+    if (c->amx) {
+        const int result = multiply_by_tiles(c);
+        if (result == MD_NO_MEMORY) *c->status = result;
+        if (result != MD_NOT_MINE) return;
+    }
     const int64_t tasks = md_ceil_div(c->M, c->rows) * c->across;
     if (c->threads > 1) md_parallel(tasks, task, c);
     else for (int64_t i = 0; i < tasks; i++) task(i, c);
@@ -275,7 +291,11 @@ static int multiply(const md_array *arrays, int activation) {
     const int threads = md_get_threads(), small = 2 * md_size(y) * c->K < MD_SMALL_FLOPS;
     const int constant = b->constant && count == 1;
     make_plan(c, count > 1 ? 1 : threads, constant);
-    if (constant && !c->dots && !c->packed_from && c->K) {
+    c->amx = amx_pays(c);
+    if (c->amx && constant) {
+        c->amx_b = md_keep(MD_SLOT_B, amx_size(c), b, &c->amx_filled);
+        if (!c->amx_b) return MD_NO_MEMORY;
+    } else if (constant && !c->dots && !c->packed_from && c->K) {
         int filled;
         REAL *kept = md_keep(MD_SLOT_C, (size_t)(whole_vectors(c->N) * c->K) * sizeof(REAL), b, &filled);
         if (!kept) return MD_NO_MEMORY;

@@ -1,0 +1,164 @@
+/* The product on matrix tiles (amx.h). A task splits and packs its rows of a, a block of k at a time, and multiplies them with its
+ * columns of that block. b is packed whole first, by all threads; but where a task holds all rows, each panel of b serves it
+ * alone, and is packed just before its use. */
+enum { AMX_SIDE = 32, AMX_KC = 512, AMX_MOST_ROWS = 256 /* of a, packed, beside a panel of b: they share the second-level cache */ };
+
+typedef struct {
+    const product *c;
+    char *b; /* packed, or NULL where each task packs its own */
+    amx_range *ranges; /* of each packed panel of b, behind them */
+    int64_t kc, panels, blocks, rows, cols, across;
+    amx_range of_b;
+    _Atomic int result;
+} amx_product;
+
+INLINE int64_t amx_whole(int64_t n, int64_t of) { return md_ceil_div(n, of) * of; }
+INLINE int amx_strips(int64_t n) { return n > AMX_ROWS ? 2 : 1; } /* of a panel with n rows or columns left */
+/* Bytes of so many rows or columns and so many k. */
+INLINE int64_t amx_bytes(int64_t n, int64_t k) { return amx_whole(n, AMX_ROWS) * amx_whole(k, AMX_K) * 2 * AMX_PARTS; }
+INLINE char *amx_panel(const amx_product *w, int64_t k0, int64_t kc, int64_t j) {
+    return w->b + amx_bytes(w->c->N, k0) + amx_bytes(j, kc);
+}
+
+/* A panel of up to 32 rows or columns, from x[row * rs + k * ks]. */
+static amx_range amx_pack_panel(char *to, const float *x, int64_t rs, int64_t ks, int64_t rows, int64_t k, int columns) {
+    const int strips = amx_strips(rows);
+    amx_range range = amx_no_numbers;
+    for (int s = 0; s < strips; s++)
+        range = amx_both(range, amx_pack(to + s * AMX_TILE, strips * AMX_PARTS * AMX_TILE, strips * AMX_TILE, x + s * AMX_ROWS * rs, rs,
+                                         ks, md_min(AMX_ROWS, rows - s * AMX_ROWS), k, columns));
+    return range;
+}
+
+static amx_range amx_pack_columns(const product *c, char *to, int64_t k0, int64_t kc, int64_t j) {
+    return amx_pack_panel(to, c->b + k0 * c->b_ks + j * c->b_ns, c->b_ns, c->b_ks, md_min(AMX_SIDE, c->N - j), kc, 1);
+}
+static void amx_pack_b(int64_t index, void *ctx) {
+    amx_product *w = ctx;
+    const int64_t k0 = index / w->panels * w->kc, j = index % w->panels * AMX_SIDE, kc = md_min(w->kc, w->c->K - k0);
+    w->ranges[index] = amx_pack_columns(w->c, amx_panel(w, k0, kc, j), k0, kc, j);
+}
+
+/* One panel of a times one of b: into y where whole vectors of it are there, else by way of `edge`. */
+static void amx_block(const product *c, amx_args *t, int64_t m, int64_t rows, int64_t j, int64_t k0, int last) {
+    static const float zeros[AMX_SIDE];
+    float edge[AMX_SIDE * AMX_SIDE], bias[AMX_SIDE];
+    const int64_t cols = md_min(AMX_SIDE, c->N - j);
+    const int whole = rows % AMX_ROWS == 0 && cols % AMX_ROWS == 0;
+    float *const y = c->y + m * c->y_ms + j;
+    t->y = whole ? y : edge;
+    t->ldy = whole ? c->y_ms : AMX_SIDE;
+    t->start = k0 ? t->y : zeros;
+    t->start_row = k0 ? t->ldy : 0;
+    if (!k0 && c->bias) {
+        t->start = c->bias + j;
+        if (!whole) t->start = memcpy(bias, c->bias + j, (size_t)cols * 4);
+    }
+    for (int64_t i = 0; i < rows && k0 && !whole; i++) memcpy(edge + i * AMX_SIDE, y + i * c->y_ms, (size_t)cols * 4);
+    amx_multiply(amx_strips(rows), amx_strips(cols), t);
+    for (int64_t i = 0; i < rows && !whole; i++) memcpy(y + i * c->y_ms, edge + i * AMX_SIDE, (size_t)cols * 4);
+    if (last && (c->residual || c->activation)) finish(c, m, rows, j, cols);
+}
+
+AMX_CODE static void amx_task(int64_t index, void *ctx) {
+    amx_product *w = ctx;
+    const product *c = w->c;
+    const int64_t m0 = index / w->across * w->rows, m1 = md_min(c->M, m0 + w->rows);
+    const int64_t n0 = index % w->across * w->cols, n1 = md_min(c->N, n0 + w->cols);
+    char *const a = md_scratch(MD_SLOT_A, (size_t)amx_bytes(m1 - m0, w->kc));
+    char *const own = w->b ? NULL : md_scratch(MD_SLOT_B, (size_t)amx_bytes(AMX_SIDE, w->kc));
+    if (!a || (!w->b && !own)) {
+        w->result = MD_NO_MEMORY;
+        return;
+    }
+    int64_t step[2][AMX_KC / AMX_K];
+    for (int i = 0; i < AMX_KC / AMX_K; i++) step[0][i] = i * AMX_PARTS * AMX_TILE, step[1][i] = 2 * step[0][i];
+    amx_begin();
+    for (int64_t k0 = 0; k0 < c->K && w->result == MD_DONE; k0 += w->kc) {
+        const int64_t kc = md_min(w->kc, c->K - k0);
+        amx_range range = amx_no_numbers;
+        for (int64_t m = m0; m < m1; m += AMX_SIDE)
+            range = amx_both(range, amx_pack_panel(a + amx_bytes(m - m0, kc), c->a + m * c->a_ms + k0 * c->a_ks, c->a_ms, c->a_ks,
+                                                   md_min(AMX_SIDE, m1 - m), kc, 0));
+        if (!amx_fits(range, w->of_b)) {
+            w->result = MD_NOT_MINE;
+            break;
+        }
+        for (int64_t j = n0; j < n1; j += AMX_SIDE) {
+            const char *const b = own ? own : amx_panel(w, k0, kc, j), *const next = own ? own : amx_panel(w, k0, kc, md_min(j + AMX_SIDE, n1));
+            if (own && !amx_fits(range, amx_pack_columns(c, own, k0, kc, j))) w->result = MD_NOT_MINE;
+            amx_args t = {.b = b, .next_b = b, .steps = md_ceil_div(kc, AMX_K), .a_row = 64, .a_tile = AMX_TILE, .far = next};
+            t.far_lines = own ? 0 : (int)(AMX_PARTS * AMX_SIDE / md_ceil_div(m1 - m0, AMX_SIDE));
+            for (int64_t m = m0; m < m1; m += AMX_SIDE, t.far += t.far_lines * t.steps * 64) {
+                const int64_t rows = md_min(AMX_SIDE, m1 - m);
+                const int down = amx_strips(rows), last = m + AMX_SIDE >= m1;
+                t.a = a + amx_bytes(m - m0, kc);
+                t.next_a = last ? a : a + amx_bytes(m + AMX_SIDE - m0, kc);
+                t.next_b = last ? next : b;
+                t.a_part = down * AMX_TILE;
+                t.a_steps = step[down - 1];
+                amx_block(c, &t, m, rows, j, k0, k0 + kc == c->K);
+            }
+        }
+    }
+    amx_end();
+}
+
+static void amx_all(const product *c, int64_t tasks, void (*body)(int64_t, void *), void *ctx) {
+    if (c->threads > 1) md_parallel(tasks, body, ctx);
+    else for (int64_t i = 0; i < tasks; i++) body(i, ctx);
+}
+
+/* Rows and columns of a task, so that the slowest thread has least to do. To split a row of a costs as much as 40 columns, and so
+ * for a column of b, but twice that where it goes through memory. */
+static void amx_share_out(amx_product *w, int threads) {
+    const int64_t M = w->c->M, N = w->c->N, fewest = md_ceil_div(M, AMX_MOST_ROWS);
+    int64_t least = INT64_MAX;
+    for (int64_t down = fewest; down <= fewest + 2 * threads; down++)
+        for (int64_t across = 1; across <= 2 * threads; across++) {
+            const int64_t rows = amx_whole(md_ceil_div(M, down), AMX_SIDE), cols = amx_whole(md_ceil_div(N, across), AMX_SIDE);
+            const int64_t tasks = md_ceil_div(M, rows) * md_ceil_div(N, cols), turns = md_ceil_div(tasks, threads);
+            const int64_t cost = turns * (rows * (cols + 40) + 4000) + 40 * (rows < M ? 2 * N / threads : turns * cols);
+            if (cost < least) least = cost, w->rows = rows, w->cols = cols;
+        }
+    w->across = md_ceil_div(N, w->cols);
+}
+
+static amx_product amx_layout(const product *c) {
+    amx_product w = {.c = c, .b = c->amx_b, .panels = md_ceil_div(c->N, AMX_SIDE)};
+    w.kc = amx_whole(md_ceil_div(c->K, md_ceil_div(c->K, AMX_KC)), AMX_K);
+    w.blocks = md_ceil_div(c->K, w.kc);
+    return w;
+}
+/* Bytes of b, packed, and the ranges of its panels. */
+static size_t amx_size(const product *c) {
+    const amx_product w = amx_layout(c);
+    return (size_t)amx_bytes(c->N, c->K) + (size_t)(w.blocks * w.panels) * sizeof(amx_range);
+}
+
+/* MD_NOT_MINE: the numbers do not fit, and y is to be written anew. */
+static int multiply_by_tiles(const product *c) {
+    amx_product w = amx_layout(c);
+    amx_share_out(&w, c->threads);
+    const int64_t tasks = md_ceil_div(c->M, w.rows) * w.across;
+    w.of_b = amx_no_numbers;
+    if (w.b || tasks > w.across) {
+        if (!w.b) w.b = md_scratch(MD_SLOT_B, amx_size(c));
+        if (!w.b) return MD_NO_MEMORY;
+        w.ranges = (amx_range *)(w.b + amx_bytes(c->N, c->K));
+        if (!c->amx_filled) amx_all(c, w.blocks * w.panels, amx_pack_b, &w);
+        for (int64_t i = 0; i < w.blocks * w.panels; i++) w.of_b = amx_both(w.of_b, w.ranges[i]);
+        if (!amx_fits(amx_no_numbers, w.of_b)) return MD_NOT_MINE;
+    }
+    amx_all(c, tasks, amx_task, &w);
+    return w.result;
+}
+
+/* Estimates in cycles: vectors do 52 flops in one, tiles 100; to split and pack a number costs 0.8, with a change of order 1.3. */
+static int amx_pays(const product *c) {
+    if (!md_has_amx() || (c->a_ks != 1 && c->a_ms != 1) || (c->b_ks != 1 && c->b_ns != 1)) return 0;
+    const double M = (double)c->M, N = (double)c->N, K = (double)c->K;
+    const double padded = (double)amx_whole(c->M, AMX_ROWS) * (double)amx_whole(c->N, AMX_ROWS) * (double)amx_whole(c->K, AMX_K);
+    const double packing = M * K * (c->a_ks == 1 ? 0.8 : 1.3) + N * K * (c->b_ns == 1 ? 0.8 : 1.3);
+    return 2 * padded / 100 + packing + 10000 < 2 * M * N * K / 52;
+}
