@@ -52,6 +52,14 @@ static inline void copy_padded(float *to, const md_array *x, int64_t n, int64_t 
     }
 }
 
+/* Rows [top, top + rows) of image n with its border: where they lie, or a copy in a task's scratch; NULL without memory. */
+static inline const float *bordered(const md_array *x, const conv_shape *s, int64_t n, int64_t top, int64_t rows) {
+    if (!s->ph && !s->pw && md_channels_last(x)) return (const float *)x->data + (n * s->H + top) * s->W * s->C;
+    float *strip = md_scratch(MD_SLOT_C, (size_t)(rows * (s->W + 2 * s->pw) * s->C) * sizeof(float));
+    if (strip) copy_padded(strip, x, n, top, top + rows, s->ph, s->pw);
+    return strip;
+}
+
 typedef struct { const md_array *x; float *to; int64_t rows, ph, pw, image; } copying;
 
 enum { COPIES = 4 }; /* tasks that copy an image */
@@ -94,7 +102,9 @@ int MD_LOCAL(depthwise_data)(const md_array *dx, const md_array *g, const md_arr
 int MD_LOCAL(depthwise_weight)(const md_array *dw, const md_array *db, const md_array *g, const md_array *x,
                                const conv_shape *s);
 
-/* native_few.c: images of few channels. MD_NOT_MINE for others. */
+/* native_grey.c, native_few.c: images of one channel, of few channels. MD_NOT_MINE for others. */
+int MD_LOCAL(grey_forward)(const md_array *y, const md_array *taps, const md_array *x, const md_array *w, const md_array *bias,
+                           const conv_shape *s);
 int MD_LOCAL(few_weight)(const md_array *dw, const md_array *db, const md_array *g, const md_array *taps, const md_array *x,
                          const conv_shape *s);
 

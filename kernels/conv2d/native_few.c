@@ -125,20 +125,13 @@ static void part_task(int64_t part, void *ctx) {
     const int64_t run = s->kw * s->C, reach = (s->kh - 1) * s->dh + 1;
     float *sums = f->parts + part * (s->K + 1) * f->padded;
     memset(sums, 0, (size_t)((s->K + 1) * f->padded) * sizeof(float));
-    const int copied = s->ph || s->pw || !md_channels_last(f->image);
     for (int64_t row = begin, last; row < end; row = last) { /* those of one image */
         const int64_t n = row / down, top = row % down * f->each * s->sh;
         last = md_min(end, (n + 1) * down);
-        const float *x = (const float *)f->image->data + (n * s->H + top) * s->W * s->C;
-        if (copied) {
-            const int64_t rows = ((last - row) * f->each - 1) * s->sh + reach;
-            float *strip = md_scratch(MD_SLOT_C, (size_t)(rows * f->line) * sizeof(float));
-            if (!strip) {
-                f->status = MD_NO_MEMORY;
-                return;
-            }
-            copy_padded(strip, f->image, n, top, top + rows, s->ph, s->pw);
-            x = strip;
+        const float *x = bordered(f->image, s, n, top, ((last - row) * f->each - 1) * s->sh + reach);
+        if (!x) {
+            f->status = MD_NO_MEMORY;
+            return;
         }
         for (int64_t r = row; r < last; r++, x += f->each * s->sh * f->line)
             for (int64_t j = 0, width; j < s->O; j += width) {

@@ -6,24 +6,7 @@
 #include "panel.h"
 
 /* Stores the first `left` lanes. */
-INLINE void store_maximum(float *y, uint8_t *taps, vf v0, vf v1, vf v2, vf v3, int relu, int left) {
-#if defined(__AVX512F__)
-    __m512 best = (__m512)v0;
-    __m512i where = _mm512_setzero_si512();
-    const __m512 others[3] = {(__m512)v1, (__m512)v2, (__m512)v3};
-#pragma GCC unroll 3
-    for (int i = 0; i < 3; i++) {
-        const __mmask16 take = _mm512_cmp_ps_mask(others[i], best, _CMP_GT_OQ) | _mm512_cmp_ps_mask(others[i], others[i], _CMP_UNORD_Q);
-        best = _mm512_mask_mov_ps(best, take, others[i]);
-        where = _mm512_mask_mov_epi32(where, take, _mm512_set1_epi32(i + 1));
-    }
-    if (relu) {
-        where = _mm512_mask_mov_epi32(_mm512_set1_epi32(NO_TAP), _mm512_cmp_ps_mask(best, _mm512_setzero_ps(), _CMP_GT_OQ), where);
-        best = _mm512_max_ps(_mm512_setzero_ps(), best);
-    }
-    _mm512_mask_storeu_ps(y, lanes(left), best);
-    _mm512_mask_cvtepi32_storeu_epi8(taps, lanes(left), where);
-#else
+INLINE void store_any_maximum(float *y, uint8_t *taps, vf v0, vf v1, vf v2, vf v3, int relu, int left) {
     const vf others[3] = {v1, v2, v3};
     vf best = v0;
     vi where = {0};
@@ -40,8 +23,39 @@ INLINE void store_maximum(float *y, uint8_t *taps, vf v0, vf v1, vf v2, vf v3, i
     store_cols(y, best, left);
     const vb bytes = __builtin_convertvector(where, vb);
     memcpy(taps, &bytes, (size_t)(left < VL ? left : VL));
-#endif
 }
+
+#if defined(__AVX512BW__) && defined(__AVX512VL__)
+__attribute__((noinline, cold)) static void store_nan_maximum(float *y, uint8_t *taps, vf v0, vf v1, vf v2, vf v3, int relu,
+                                                             int left) {
+    store_any_maximum(y, taps, v0, v1, v2, v3, relu, left);
+}
+
+/* The same in fewer instructions where there is no NaN: a relu is a further tap, of zero, that comes first. */
+INLINE void store_maximum(float *y, uint8_t *taps, vf v0, vf v1, vf v2, vf v3, int relu, int left) {
+    const __m512 v[4] = {(__m512)v0, (__m512)v1, (__m512)v2, (__m512)v3};
+    if (__builtin_expect(_mm512_cmp_ps_mask(v[0], v[1], _CMP_UNORD_Q) | _mm512_cmp_ps_mask(v[2], v[3], _CMP_UNORD_Q), 0)) {
+        store_nan_maximum(y, taps, v0, v1, v2, v3, relu, left);
+        return;
+    }
+    __m512 best = relu ? _mm512_setzero_ps() : v[0];
+    __m128i where = relu ? _mm_set1_epi8((char)NO_TAP) : _mm_setzero_si128();
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) {
+        where = _mm_mask_mov_epi8(where, _mm512_cmp_ps_mask(v[i], best, _CMP_GT_OQ), _mm_set1_epi8((char)i));
+        best = _mm512_max_ps(v[i], best);
+    }
+    if (left >= VL) {
+        _mm512_storeu_ps(y, best);
+        _mm_storeu_si128((__m128i *)taps, where);
+    } else {
+        _mm512_mask_storeu_ps(y, lanes(left), best);
+        _mm_mask_storeu_epi8(taps, lanes(left), where);
+    }
+}
+#else
+#define store_maximum store_any_maximum
+#endif
 
 /* A tile whose rows are the pixels of 2x2 windows, four by four; t->y and taps have a row for each window. */
 INLINE void panel_pool_run(const int mr, const int nv, const panel_args *t, uint8_t *const *taps) {
