@@ -30,9 +30,48 @@ INLINE V NAME(join)(V acc, V x, V c, int kind) {
 INLINE V NAME(merge)(V a, V b, int kind) { return kind == LARGEST || kind == SMALLEST ? NAME(join)(a, b, a, kind) : a + b; }
 INLINE T NAME(start)(int kind) { return kind == LARGEST ? -(T)__builtin_inff() : kind == SMALLEST ? (T)__builtin_inff() : 0; }
 
+/* The largest or smallest of n elements that lie side by side, where their sum is a number: then none of them is NaN. */
+INLINE double NAME(extreme)(const T *x, int64_t n, int kind) {
+    enum { L = NAME(LANES), ACC = 8 };
+    V best[ACC], sum[ACC] = {{0}};
+    int64_t i = 0;
+#pragma GCC unroll 8
+    for (int k = 0; k < ACC; k++) best[k] = NAME(fill)(NAME(start)(kind));
+    for (; i + ACC * L <= n; i += ACC * L)
+#pragma GCC unroll 8
+        for (int k = 0; k < ACC; k++) {
+            const V v = NAME(load)(x + i + k * L);
+            best[k] = kind == LARGEST ? VMAX(v, best[k]) : VMIN(v, best[k]);
+            sum[k] += v;
+        }
+    for (; i < n; i += L) {
+        const V v = i + L <= n ? NAME(load)(x + i) : NAME(load_part)(x + i, n - i, x[i]);
+        best[0] = kind == LARGEST ? VMAX(v, best[0]) : VMIN(v, best[0]);
+        sum[0] += v;
+    }
+#pragma GCC unroll 8
+    for (int k = 1; k < ACC; k++) {
+        best[0] = kind == LARGEST ? VMAX(best[k], best[0]) : VMIN(best[k], best[0]);
+        sum[0] += sum[k];
+    }
+#pragma GCC unroll 4
+    for (int w = L / 2; w; w /= 2) {
+        __typeof__(sum[0] < sum[0]) other;
+        for (int k = 0; k < L; k++) other[k] = (k + w) % L;
+        const V v = __builtin_shuffle(best[0], other);
+        best[0] = kind == LARGEST ? VMAX(v, best[0]) : VMIN(v, best[0]);
+        sum[0] += __builtin_shuffle(sum[0], other);
+    }
+    return sum[0][0] == sum[0][0] ? best[0][0] : __builtin_nan("");
+}
+
 /* A line of n elements that lie side by side. */
 INLINE double NAME(along)(const T *x, int64_t n, T center, int kind) {
     enum { L = NAME(LANES), ACC = 8, RUN = 32 };
+    if (kind == LARGEST || kind == SMALLEST) {
+        const double found = NAME(extreme)(x, n, kind);
+        if (found == found) return found;
+    }
     const V c = NAME(fill)(center), first = NAME(fill)(NAME(start)(kind));
     double total = NAME(start)(kind);
     int64_t i = 0;

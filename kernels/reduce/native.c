@@ -31,15 +31,21 @@ INLINE double joined(double a, double b, int kind) {
 #define V vf
 #define NAME(f) f##_float
 #define VEXP(x) vexp(x)
+#define VMAX(a, b) vmax(a, b)
+#define VMIN(a, b) vmin(a, b)
 #include "lines.h"
 #undef T
 #undef V
 #undef NAME
 #undef VEXP
+#undef VMAX
+#undef VMIN
 #define T double
 #define V vd
 #define NAME(f) f##_double
 #define VEXP(x) (x) /* exponentials are for float32 only */
+#define VMAX(a, b) SELECT((a) > (b), a, b)
+#define VMIN(a, b) SELECT((a) < (b), a, b)
 #include "lines.h"
 
 /* Describes x and the result; reduced: a bit for each axis. */
