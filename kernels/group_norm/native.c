@@ -187,18 +187,22 @@ static void finish_group(const job *j, int64_t image, int64_t group) {
     }
 }
 
-/* The coefficients of the derivative in one group. */
+/* The coefficients of the derivative in one group; the sums of its chunks are added to those of the first. */
 static void finish_gradient(const job *j, int64_t image, int64_t group) {
     const int64_t width = j->channels / j->groups, c0 = group * width, at = image * j->channels;
-    const double *part = j->parts + image * j->chunks * 2 * j->channels, count = (double)j->pixels * (double)width;
-    const double rstd = j->rstd[image * j->groups + group];
+    double *part = j->parts + image * j->chunks * 2 * j->channels;
+    const double rstd = j->rstd[image * j->groups + group], count = (double)j->pixels * (double)width;
     double of_g = 0, of_d = 0;
-    for (int64_t k = 0; k < j->chunks; k++)
+    for (int64_t k = 1; k < j->chunks; k++)
         for (int64_t c = c0; c < c0 + width; c++) {
-            const double w = j->weight ? j->weight[c] : 1;
-            of_g += w * part[k * 2 * j->channels + c];
-            of_d += w * part[(k * 2 + 1) * j->channels + c];
+            part[c] += part[k * 2 * j->channels + c];
+            part[j->channels + c] += part[(k * 2 + 1) * j->channels + c];
         }
+    for (int64_t c = c0; c < c0 + width; c++) {
+        const double w = j->weight ? j->weight[c] : 1;
+        of_g += w * part[c];
+        of_d += w * part[j->channels + c];
+    }
     for (int64_t c = c0; c < c0 + width; c++) {
         j->scale[at + c] = (float)(j->weight ? j->weight[c] * rstd : rstd);
         j->slope[at + c] = (float)(-of_d / count * rstd * rstd * rstd);
@@ -285,16 +289,17 @@ MD_KERNEL(group_norm_backward, 3, 5) {
     j.rstd = (float *)a[6].data;
     j.weight = (float *)a[7].data;
     const int64_t width = j.channels / j.groups, channels = j.channels;
-    for (int64_t i = 0; i < j.images * channels; i++) j.about[i] = j.mean[i / channels * j.groups + i % channels / width];
+    for (int64_t i = 0; i < j.images * j.groups; i++)
+        for (int64_t c = 0; c < width; c++) j.about[i * width + c] = j.mean[i];
     whole(&j);
     for (int64_t c = 0; c < 2 * channels; c++) total[c] = 0;
-    for (int64_t i = 0; i < j.images * j.chunks; i++) {
-        const double *part = j.parts + i * 2 * channels;
-        const float *rstd = j.rstd + i / j.chunks * j.groups;
-        for (int64_t c = 0; c < channels; c++) {
-            total[c] += part[channels + c] * rstd[c / width];
-            total[channels + c] += part[c];
-        }
+    for (int64_t i = 0; i < j.images; i++) {
+        const double *part = j.parts + i * j.chunks * 2 * channels;
+        for (int64_t k = 0; k < j.groups; k++)
+            for (int64_t c = k * width; c < (k + 1) * width; c++) {
+                total[c] += part[channels + c] * j.rstd[i * j.groups + k];
+                total[channels + c] += part[c];
+            }
     }
     for (int64_t c = 0; c < channels; c++) {
         dweight[c] = (float)total[c];
