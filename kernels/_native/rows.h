@@ -36,14 +36,14 @@ INLINE vf row_max(const float *x, int64_t n, int across) {
     return across ? vset(vmax_lane(m[0])) : m[0];
 }
 
-/* The sum of exp(x - shift) in every lane; the terms go to y unless it is NULL. */
+/* The sum of exp(x - shift) in every lane, shift being at least about the largest x; the terms go to y unless it is NULL. */
 INLINE vf row_sum_exp(float *y, const float *x, int64_t n, vf shift, int across) {
     vf sum = vset(0);
     int64_t i = 0;
     while (i + VL <= n) { /* sums of sums: the rounding error grows with the length of a block, not of the row */
         vf part = vset(0);
         for (const int64_t end = md_min(n, i + ROW_BLOCK); i + VL <= end; i += VL) {
-            const vf e = vexp(vload(x + i) - shift);
+            const vf e = vexp_at_most_89(vload(x + i) - shift);
             if (y) vstore(y + i, e);
             part += e;
         }
@@ -51,7 +51,7 @@ INLINE vf row_sum_exp(float *y, const float *x, int64_t n, vf shift, int across)
     }
     if (i < n) {
         const int left = (int)(n - i);
-        const vf e = vexp(vload_part(x + i, left, 0) - shift);
+        const vf e = vexp_at_most_89(vload_part(x + i, left, 0) - shift);
         float terms[VL] = {0};
         vstore_part(terms, e, left);
         if (y) vstore_part(y + i, e, left);

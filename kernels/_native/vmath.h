@@ -68,11 +68,13 @@ INLINE vf vexp_reduced(vf r) {
     return p * r + 1.0f;
 }
 
-INLINE vf vexp(vf x) {
+/* exp(x) for x <= 89: of what is about the largest of several. */
+INLINE vf vexp_at_most_89(vf x) {
     vf r;
-    const vf n = vreduce(vat_least(vat_most(x, 89.0f), -104.0f), &r);
+    const vf n = vreduce(vat_least(x, -104.0f), &r);
     return vscale(vexp_reduced(r), n);
 }
+INLINE vf vexp(vf x) { return vexp_at_most_89(vat_most(x, 89.0f)); }
 
 /* exp(x) - 1 without loss near 0, for x <= 88. */
 INLINE vf vexpm1(vf x) {

@@ -14,6 +14,7 @@
 #include "rows.h"
 
 enum { BLOCK = 64, STRIP = 16, MAX_SIZE = 1024, ROWS = 6 };
+enum { FEW = 2 }; /* queries of a head that go one by one */
 #if VREGS == 32
 enum { VECTORS = 4 };
 #else
@@ -104,6 +105,23 @@ static inline void turn(float *to, const float *from, int64_t stride, int64_t si
 #pragma GCC unroll 16
             for (int i = 0; i < VL; i++) vstore(to + (d + i) * BLOCK + t, r[i]);
         }
+}
+
+/* y[i] = the dot products of q with rows i < VL of so many vectors: as sums of their own, turned and added. */
+INLINE vf dots(const float *q, const float *k, int64_t stride, int64_t size, int64_t rows) {
+    vf r[VL];
+#pragma GCC unroll 16
+    for (int i = 0; i < VL; i++) {
+        const float *one = k + (i < rows ? i : 0) * stride;
+        r[i] = vset(0);
+        for (int64_t d = 0; d < size; d += VL) r[i] += vload(q + d) * vload(one + d);
+    }
+    vtranspose(r);
+#pragma GCC unroll 4
+    for (int w = VL / 2; w; w /= 2)
+#pragma GCC unroll 8
+        for (int i = 0; i < w; i++) r[i] += r[i + w];
+    return r[0];
 }
 
 /* A score with its mask: -inf where a bool one is False. */

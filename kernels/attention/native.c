@@ -1,7 +1,6 @@
 /* Forward: keeps the largest score so far and rescales what was summed when it grows (online softmax). */
 #include "padded.h"
 
-enum { FEW = 2 }; /* queries of a head that go one by one */
 static const float SLACK = 8; /* exponentials up to exp(SLACK) are summed before the largest score is looked at anew */
 
 typedef struct { float shift[BLOCK], total[BLOCK], fade[BLOCK]; } softmax_state; /* what is taken off, the sum, and a factor */
@@ -22,13 +21,15 @@ static int softmax_block(float *st, softmax_state *state, int64_t width, int64_t
         for (; s < one; s++) m[0] = vmax(vsel(sees(j, s), vload(st + s * BLOCK + j), none), m[0]);
         const vf max = vmax(vmax(m[0], m[1]), vmax(m[2], m[3]));
         const vf largest = vsel(max > before + SLACK, max, before), shift = vsel(largest == none, vset(0), largest);
-        for (s = 0; s < all; s++) {
-            const vf e = vexp(vload(st + s * BLOCK + j) - shift);
-            vstore(st + s * BLOCK + j, e);
-            sum[s & 1] += e;
-        }
+        for (s = 0; s + 2 <= all; s += 2)
+#pragma GCC unroll 2
+            for (int i = 0; i < 2; i++) {
+                const vf e = vexp_at_most_89(vload(st + (s + i) * BLOCK + j) - shift);
+                vstore(st + (s + i) * BLOCK + j, e);
+                sum[i] += e;
+            }
         for (; s < one; s++) {
-            const vf e = vsel(sees(j, s), vexp(vload(st + s * BLOCK + j) - shift), vset(0));
+            const vf e = vsel(sees(j, s) | (s < all ? -1 : 0), vexp_at_most_89(vload(st + s * BLOCK + j) - shift), vset(0));
             vstore(st + s * BLOCK + j, e);
             sum[0] += e;
         }
@@ -107,23 +108,6 @@ static void forward_part(int64_t task, void *ctx) {
     for (int64_t i = task % c->parts; i < blocks; i += c->parts)
         forward_block(c, &w, k, v, n, group * share + i / c->query_blocks,
                       (c->query_blocks - 1 - i % c->query_blocks) * BLOCK);
-}
-
-/* y[i] = the dot products of q with rows i < VL of so many vectors: as sums of their own, turned and added. */
-INLINE vf dots(const float *q, const float *k, int64_t stride, int64_t size, int64_t rows) {
-    vf r[VL];
-#pragma GCC unroll 16
-    for (int i = 0; i < VL; i++) {
-        const float *one = k + (i < rows ? i : 0) * stride;
-        r[i] = vset(0);
-        for (int64_t d = 0; d < size; d += VL) r[i] += vload(q + d) * vload(one + d);
-    }
-    vtranspose(r);
-#pragma GCC unroll 4
-    for (int w = VL / 2; w; w /= 2)
-#pragma GCC unroll 8
-        for (int i = 0; i < w; i++) r[i] += r[i + w];
-    return r[0];
 }
 
 /* A task is a part of the single queries that one key head serves: all scores of one are in memory. */

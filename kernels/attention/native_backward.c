@@ -12,7 +12,7 @@ static void slopes_block(float *st, float *dst, const row_state *state, float sc
         const vf lse = vload(state->lse + j), delta = vload(state->delta + j);
         for (int64_t s = 0; s < one; s++) {
             float *pt = st + s * BLOCK + j, *slope = dst + s * BLOCK + j;
-            vf p = vexp(vload(pt) - lse), d = p * (vload(slope) - delta) * scale;
+            vf p = vexp_at_most_89(vload(pt) - lse), d = p * (vload(slope) - delta) * scale;
             if (s >= all) {
                 p = vsel(sees(j, s), p, vset(0));
                 d = vsel(sees(j, s), d, vset(0));
@@ -136,6 +136,44 @@ static void backward_query_block(int64_t task, void *ctx) {
     backward_block(c, &w, &of, n, h, t0, 0, c->keys, 1, 0);
 }
 
+/* to (+)= factor * from. */
+INLINE void scaled_row(float *to, const float *from, float factor, int64_t size, int add) {
+    for (int64_t d = 0; d < size; d += VL) vstore(to + d, vload(from + d) * factor + (add ? vload(to + d) : (vf){0}));
+}
+
+/* All of one key head where it serves few queries, one by one: what a block of keys takes part in is done while it is in cache. */
+static void backward_few(int64_t task, void *ctx) {
+    job *c = ctx;
+    const int64_t n = task / c->groups, group = task % c->groups, share = c->heads / c->groups;
+    for (int64_t s0 = 0; s0 < md_max(1, c->keys); s0 += BLOCK)
+        for (int64_t i = 0; i < share * c->length; i++) {
+            float p[BLOCK + VL], slope[BLOCK + VL];
+            const int64_t h = group * share + i / c->length, t = i % c->length, keys = md_min(BLOCK, c->keys - s0);
+            const int64_t seen_here = md_max(0, md_min(keys, seen(c, t + 1) - s0));
+            const float *q = row(&c->q, n, h, t), *g = row(&c->g, n, h, t), *y = row(&c->y, n, h, t);
+            const float *k = row(&c->k, n, group, s0), *v = row(&c->v, n, group, s0);
+            const float lse = ((float *)c->lse.data)[(n * c->heads + h) * c->length + t];
+            const vf shift = vset(lse == MINUS_INFINITY ? -lse : lse);
+            vf delta = vset(0);
+            for (int64_t d = 0; d < c->value_size; d += VL) delta += vload(y + d) * vload(g + d);
+            for (int64_t s = 0; s < seen_here; s += VL)
+                vstore(p + s, dots(q, k + s * c->k.stride[2], c->k.stride[2], c->size, seen_here - s) * c->scale);
+            for (int64_t s = 0; s < seen_here && c->mask.data; s++) p[s] = masked(&c->mask, p[s], n, h, t, s0 + s);
+            for (int64_t s = 0; s < seen_here; s += VL) {
+                const vf weight = vexp_at_most_89(vload(p + s) - shift);
+                const vf by_weight = dots(g, v + s * c->v.stride[2], c->v.stride[2], c->value_size, seen_here - s);
+                vstore(p + s, weight);
+                vstore(slope + s, weight * (by_weight - vsum(delta)) * c->scale);
+            }
+            for (int64_t s = seen_here; s < keys; s++) p[s] = slope[s] = 0;
+            product(row(&c->dq, n, h, t), 0, slope, 0, 1, k, c->k.stride[2], 1, c->size / VL, seen_here, s0 > 0);
+            for (int64_t s = 0; s < keys; s++) {
+                scaled_row(row(&c->dk, n, group, s0 + s), q, slope[s], c->size, i > 0);
+                scaled_row(row(&c->dv, n, group, s0 + s), g, p[s], c->value_size, i > 0);
+            }
+        }
+}
+
 static int derive(const md_array *a, __attribute__((unused)) int n, const double *p) {
     job c;
     describe(&c, &a[4], &a[5], &a[6], &a[9], p);
@@ -146,7 +184,8 @@ static int derive(const md_array *a, __attribute__((unused)) int n, const double
     c.y = a[7];
     c.lse = a[8];
     const int64_t batch = c.q.shape[0], key_heads = batch * c.groups, threads = md_get_threads();
-    if (key_heads % threads == 0 || key_heads >= 4 * threads) over(&c, key_heads, backward_head);
+    const int enough = key_heads % threads == 0 || key_heads >= 4 * threads;
+    if (enough) over(&c, key_heads, c.length && c.length <= FEW ? backward_few : backward_head);
     else {
         over(&c, batch * c.heads * c.query_blocks, backward_query_block);
         over(&c, key_heads * c.key_blocks, backward_key_block);

@@ -77,8 +77,8 @@ static void forward_task(int64_t index, void *ctx) {
 /* y = exp(x - shift) * scale for n elements. */
 INLINE void scaled_exp(float *y, const float *x, int64_t n, vf shift, vf scale) {
     int64_t i = 0;
-    for (; i + VL <= n; i += VL) vstore(y + i, vexp(vload(x + i) - shift) * scale);
-    if (i < n) vstore_part(y + i, vexp(vload_part(x + i, (int)(n - i), 0) - shift) * scale, (int)(n - i));
+    for (; i + VL <= n; i += VL) vstore(y + i, vexp_at_most_89(vload(x + i) - shift) * scale);
+    if (i < n) vstore_part(y + i, vexp_at_most_89(vload_part(x + i, (int)(n - i), 0) - shift) * scale, (int)(n - i));
 }
 
 /* The factor of softmax(x) in the slope of row r. */
