@@ -9,17 +9,19 @@ typedef struct {
     float smoothing, w_sum;
 } job;
 
-/* The label of row r, IGNORED where it is to be: every label that is no class has been found to be ignore_index, which a
- * double may not hold exactly. */
 enum { IGNORED = -1 };
-static int64_t label(const job *j, int64_t r) {
+static int64_t given_label(const job *j, int64_t r) {
     const int64_t i = r * j->target->stride[0];
-    int64_t t;
     switch (j->target->dtype) {
-    case MD_I32: t = ((const int32_t *)j->target->data)[i]; break;
-    case MD_U8: t = ((const uint8_t *)j->target->data)[i]; break;
-    default: t = ((const int64_t *)j->target->data)[i];
+    case MD_I32: return ((const int32_t *)j->target->data)[i];
+    case MD_U8: return ((const uint8_t *)j->target->data)[i];
+    default: return ((const int64_t *)j->target->data)[i];
     }
+}
+
+/* The label of row r, IGNORED where it is to be: every label that is no class has been found to be ignore_index. */
+static int64_t label(const job *j, int64_t r) {
+    const int64_t t = given_label(j, r);
     return t < 0 || t >= j->n || t == j->ignore_index ? IGNORED : t;
 }
 static float element(const md_array *a, int64_t r) { return ((const float *)a->data)[r * a->stride[0]]; }
@@ -138,7 +140,12 @@ static int over_rows(job j, const md_array *logits, const md_array *target, cons
     j.x_stride = logits->stride[0];
     j.target = target;
     j.w = (float *)w->data;
-    j.ignore_index = p[0] >= 0 && p[0] < (double)j.n ? (int64_t)p[0] : IGNORED;
+    if (p[0] < -1e15 || p[0] > 1e15) return MD_NOT_MINE; /* perhaps not the number that was given */
+    j.ignore_index = (int64_t)p[0];
+    for (int64_t r = 0; r < j.rows; r++) {
+        const int64_t t = given_label(&j, r);
+        if ((t < 0 || t >= j.n) && t != j.ignore_index) return MD_NOT_MINE; /* an error for the reference to raise */
+    }
     j.smoothing = (float)p[1];
     double sum = 0;
     if (j.smoothing > 0) for (int64_t c = 0; c < j.n; c++) sum += weight(&j, c);

@@ -4,16 +4,20 @@ import math
 import numpy as np
 from numba import njit, prange
 
+from . import labels_in_range
+
 
 def cross_entropy(loss, lse, logits, target, weight, p):
     if loss.dtype != np.float32 or not (loss.flags.c_contiguous and lse.flags.c_contiguous):
         return NotImplemented
+    labels_in_range("cross_entropy", target, logits.shape[1], p.ignore_index)
     losses(loss, lse, *dense(logits, target, ones_or(weight, logits)), *p)
 
 
 def cross_entropy_backward(dlogits, g, logits, lse, target, weight, p):
     if dlogits.dtype != np.float32 or not dlogits.flags.c_contiguous:
         return NotImplemented
+    labels_in_range("cross_entropy_backward", target, logits.shape[1], p.ignore_index)
     gradients(dlogits, *dense(g, logits, lse, target, ones_or(weight, logits)), *p)
 
 

@@ -1,8 +1,11 @@
 """The definitions in float64."""
 import numpy as np
 
+from . import labels_in_range
+
 
 def cross_entropy(loss, lse, logits, target, weight, p):
+    labels_in_range("cross_entropy", target, logits.shape[1], p.ignore_index)
     if not loss.size:
         return
     x = logits.astype(np.float64)
@@ -19,6 +22,7 @@ def cross_entropy(loss, lse, logits, target, weight, p):
 
 
 def cross_entropy_backward(dlogits, g, logits, lse, target, weight, p):
+    labels_in_range("cross_entropy_backward", target, logits.shape[1], p.ignore_index)
     if not dlogits.size:
         return
     x = logits.astype(np.float64)
