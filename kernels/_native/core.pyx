@@ -385,6 +385,26 @@ def broadcast_to(x, tuple shape):
     return out
 
 
+def alike(list arrays, *others):
+    """Whether every one of the other lists holds as many NumPy arrays as the first, each of the same shape as there."""
+    cdef Py_ssize_t i
+    cdef int d
+    cdef cnp.ndarray a, b
+    for other in others:
+        if type(other) is not list or len(<list>other) != len(arrays):
+            return False
+        for i in range(len(arrays)):
+            if type(arrays[i]) is not cnp.ndarray or type((<list>other)[i]) is not cnp.ndarray:
+                return False
+            a, b = <cnp.ndarray>arrays[i], <cnp.ndarray>(<list>other)[i]
+            if cnp.PyArray_NDIM(a) != cnp.PyArray_NDIM(b):
+                return False
+            for d in range(cnp.PyArray_NDIM(a)):
+                if cnp.PyArray_DIM(a, d) != cnp.PyArray_DIM(b, d):
+                    return False
+    return True
+
+
 def large(*arrays):
     """Whether the elementwise kernels and reductions serve these operands better than NumPy: arrays of float32 alone or of
     float64 alone, one or more of them large, beside numbers and masks."""

@@ -1,7 +1,7 @@
 """Cross entropy of logits and integer labels, sample by sample; how the samples are reduced is the caller's business.
 
-What the labels are is for the versions to check (`labels_in_range`): a specification sees no values. The native one leaves labels
-out of range to the reference, which raises ValueError.
+Labels are checked by the versions (`labels_in_range`), for a specification sees no values; the native one leaves labels out of
+range to the reference, which raises ValueError.
 """
 from typing import NamedTuple
 

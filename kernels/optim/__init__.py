@@ -4,7 +4,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .._cases import case, channels_last, normal
-from .._dispatch import kernel
+from .._dispatch import core, kernel
 
 
 class SGDParams(NamedTuple):
@@ -48,6 +48,8 @@ class AdamParams(NamedTuple):
 
 def check(op, params, **others):
     """Raises ValueError unless every list matches params, array by array."""
+    if core and type(params) is list and core.alike(params, *others.values()):
+        return
     shapes = [p.shape for p in params]
     for name, arrays in others.items():
         if [a.shape for a in arrays] == shapes:

@@ -3,16 +3,16 @@ from .. import kernels
 from ..autograd.tensor import wrap
 
 
-def sgd(params, grads, momentum_buffers=None, **options):
-    """One step of `kernels.sgd_update` on lists of tensors, in place; options are its keywords."""
-    kernels.sgd_update(_arrays(params), _arrays(grads), momentum_buffers and _arrays(momentum_buffers), **options)
+def sgd(params, grads, momentum_buffers, *options):
+    """One step of `kernels.sgd_update` on lists of tensors, in place; options are its other arguments."""
+    kernels.sgd_update(_arrays(params), _arrays(grads), momentum_buffers and _arrays(momentum_buffers), *options)
     _mark_changed(params)
 
 
-def adam(params, grads, exp_avgs, exp_avg_sqs, max_exp_avg_sqs=None, **options):
-    """One step of `kernels.adam_update` on lists of tensors, in place; options are its keywords."""
+def adam(params, grads, exp_avgs, exp_avg_sqs, max_exp_avg_sqs, *options):
+    """One step of `kernels.adam_update` on lists of tensors, in place; options are its other arguments."""
     kernels.adam_update(_arrays(params), _arrays(grads), _arrays(exp_avgs), _arrays(exp_avg_sqs),
-                        max_exp_avg_sqs and _arrays(max_exp_avg_sqs), **options)
+                        max_exp_avg_sqs and _arrays(max_exp_avg_sqs), *options)
     _mark_changed(params)
 
 

@@ -29,29 +29,25 @@ class Adam(Optimizer):
                 eps=(group["eps"] >= 0, "at least 0"), weight_decay=(group["weight_decay"] >= 0, "at least 0"))
 
     def update(self, params, grads, group):
-        states = []
-        for p in params:
-            state = self.state.get(p)
-            if state is None:
-                state = self.state[p] = {"step": 0, "exp_avg": zeros_like(p), "exp_avg_sq": zeros_like(p)}
-                if group["amsgrad"]:
-                    state["max_exp_avg_sq"] = zeros_like(p)
-            states.append(state)
-        step = states[0]["step"]
-        if all(s["step"] == step for s in states):
-            self._update(params, grads, states, step + 1, group)
+        states = [self.state.get(p) or self._begin(p, group) for p in params]
+        steps = {int(state["step"]) for state in states}
+        if len(steps) == 1:
+            self._update(params, grads, states, steps.pop() + 1, group)
             return
-        counts = [s["step"] for s in states]  # some parameters had no gradient in some steps
-        for step in sorted(set(counts)):
-            chosen = [one for one, count in zip(zip(params, grads, states), counts) if count == step]
+        for step in sorted(steps, reverse=True):  # some parameters had no gradient in some steps
+            chosen = [each for each in zip(params, grads, states) if int(each[2]["step"]) == step]
             self._update(*zip(*chosen), step + 1, group)
 
+    def _begin(self, p, group):
+        self.state[p] = state = {"step": 0, "exp_avg": zeros_like(p), "exp_avg_sq": zeros_like(p)}
+        if group["amsgrad"]:
+            state["max_exp_avg_sq"] = zeros_like(p)
+        return state
+
     def _update(self, params, grads, states, step, group):
-        largest = [s["max_exp_avg_sq"] for s in states] if group["amsgrad"] else None
-        beta1, beta2 = group["betas"]
-        update.adam(params, grads, [s["exp_avg"] for s in states], [s["exp_avg_sq"] for s in states], largest,
-                    lr=group["lr"], beta1=beta1, beta2=beta2, eps=group["eps"], weight_decay=group["weight_decay"],
-                    step=int(step), decoupled=group["decoupled_weight_decay"], amsgrad=group["amsgrad"],
-                    maximize=group["maximize"])
+        amsgrad = group["amsgrad"]
+        update.adam(params, grads, [s["exp_avg"] for s in states], [s["exp_avg_sq"] for s in states],
+                    [s["max_exp_avg_sq"] for s in states] if amsgrad else None, group["lr"], *group["betas"], group["eps"],
+                    group["weight_decay"], step, group["decoupled_weight_decay"], amsgrad, group["maximize"])
         for state in states:
             state["step"] = step

@@ -28,23 +28,18 @@ class SGD(Optimizer):
                           f"dampening={group['dampening']})"))
 
     def update(self, params, grads, group):
-        options = {key: group[key] for key in ("lr", "momentum", "weight_decay", "maximize")}
+        options = [group[key] for key in ("lr", "momentum", "dampening", "weight_decay", "nesterov", "maximize")]
         if not group["momentum"]:
-            update.sgd(params, grads, **options)
+            update.sgd(params, grads, None, *options)
             return
-        options.update(dampening=group["dampening"], nesterov=group["nesterov"])
-        state = self.state
-        new = [(p, g) for p, g in zip(params, grads) if p not in state]
-        if new:
-            old = [(p, g) for p, g in zip(params, grads) if p in state]
-            for p, _ in new:
-                state[p] = {"momentum_buffer": zeros_like(p)}
-            self._update(new, options, first_step=True)
-            if old:
-                self._update(old, options)
-        else:
-            update.sgd(params, grads, [state[p]["momentum_buffer"] for p in params], **options)
-
-    def _update(self, pairs, options, **more):
-        params, grads = zip(*pairs)
-        update.sgd(params, grads, [self.state[p]["momentum_buffer"] for p in params], **options, **more)
+        new = {p for p in params if p not in self.state}
+        for p in new:
+            self.state[p] = {"momentum_buffer": zeros_like(p)}
+        buffers = [self.state[p]["momentum_buffer"] for p in params]
+        if not new:
+            update.sgd(params, grads, buffers, *options)
+            return
+        for first_step in True, False:
+            chosen = [each for each in zip(params, grads, buffers) if (each[0] in new) is first_step]
+            if chosen:
+                update.sgd(*zip(*chosen), *options, first_step)
