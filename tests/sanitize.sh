@@ -59,7 +59,7 @@ for kernel in _dispatch.kernels.values():
     kernel.cases = lambda every=kernel.cases: (case for case in every() if not case.bench)
 sys.exit(__main__.main(["--check"]))
 END
-    if grep -E "\((native|runtime|memory|core)\.c:" $log; then # Python and NumPy have reports of their own
+    if grep -E "\((native\w*|runtime|memory|plan|machine|core)\.c:" $log; then # Python and NumPy have reports of their own
         echo "valgrind: see $log" >&2
         exit 1
     fi

@@ -6,7 +6,7 @@ COLUMNS = 64  # of a block
 
 
 def dense(a, index):
-    return a.dtype == np.float32 and a.flags.c_contiguous and index.dtype == np.int64 and index.flags.c_contiguous
+    return a.size and a.dtype == np.float32 and a.flags.c_contiguous and index.dtype == np.int64 and index.flags.c_contiguous
 
 
 def embedding(y, weight, index, p):

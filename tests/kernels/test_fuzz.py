@@ -1,125 +1,16 @@
 """Every kernel on random shapes, memory layouts and parameters: native and Numba give what the reference gives, on
 any number of threads and with any `out`, touch nothing outside the result, and leave their inputs alone.
 
-Arrays lie inside larger blocks of memory: around inputs it is NaN, so that a read beyond them is seen in the result,
-and around outputs a value that must be there still afterwards. MINIDL_FUZZ=N multiplies the examples and draws others.
+MINIDL_FUZZ=N multiplies the examples and draws others.
 """
-import os
-
 import numpy as np
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from fuzzing import EDGE, Draw, agree, fuzz, heads, place
 
 from minidl import kernels
 from minidl.kernels import _check, _dispatch
+from minidl.kernels.arithmetic import BINARY as ARITHMETIC
+from minidl.kernels.arithmetic import COMPARISONS
 from minidl.kernels.conv2d import geometry
-
-MORE = int(os.environ.get("MINIDL_FUZZ", "0"))
-EDGE = 99  # what lies around an output
-LAYOUTS = ["C", "C", "images", "images", "transposed", "sliced", "reversed", "flipped", "offset", "misaligned",
-           "broadcast"]
-
-
-def fuzz(examples):
-    profile = settings(max_examples=examples * max(1, MORE), derandomize=not MORE, deadline=None, database=None)
-    return lambda test: profile(given(st.data())(test))
-
-
-class Draw:
-    """Random arrays and choices, all from Hypothesis, so that a failure shrinks."""
-
-    def __init__(self, data, mixed=False):
-        self.data = data
-        self.layouts = [*LAYOUTS, "swapped"] if mixed else LAYOUTS  # mixed: arrays of both byte orders
-        self.swapped = not mixed and self.number(0, 9) == 0
-        self.random = np.random.default_rng(data.draw(st.integers(0, 10**6), "seed"))
-        self.placed = []  # (memory, its bytes): the inputs
-
-    def number(self, low, high):
-        return self.data.draw(st.integers(low, high))
-
-    def choice(self, *options):
-        return self.data.draw(st.sampled_from(options))
-
-    def layout(self):
-        return self.choice(*self.layouts)
-
-    def whole(self, *shape):
-        """Small whole numbers, whose sums and products float32 holds exactly."""
-        return self.array(self.random.integers(-3, 4, shape).astype("f4"))
-
-    def normal(self, *shape, dtype="f4"):
-        return self.array(self.random.standard_normal(shape).astype(dtype))
-
-    def array(self, values, layout=None):
-        """The values in some layout, in the midst of other memory, remembered as an input."""
-        layout = layout or self.layout()
-        if self.swapped:
-            values = values.astype(values.dtype.newbyteorder(">"))
-        if layout == "broadcast" and values.ndim:
-            axis = self.number(0, values.ndim - 1)
-            if values.shape[axis]:
-                values = np.broadcast_to(values.take([0], axis), values.shape)
-        x, memory = place(values, layout)
-        self.placed.append((memory, memory.tobytes()))
-        return x
-
-    def out(self, result):
-        """An array like the result in a layout of its own, with what surrounds it."""
-        layout = self.choice(*(name for name in LAYOUTS if name != "broadcast"))
-        return place(np.full_like(result, EDGE), layout, EDGE)
-
-
-def place(values, layout, around=None):
-    """(array, memory): the values in this layout, inside memory that is filled with `around`, NaN if None."""
-    dtype = values.dtype.newbyteorder(">") if layout == "swapped" else values.dtype
-    shrunk = [i for i, stride in enumerate(values.strides) if layout == "broadcast" and stride == 0]
-    core = values[tuple(slice(0, 1) if i in shrunk else slice(None) for i in range(values.ndim))]
-    order = list(range(values.ndim))
-    if layout in ("transposed", "reversed"):
-        order = order[::-1]
-    elif layout in ("images", "flipped", "broadcast") and values.ndim > 2:
-        order = [0, *range(2, values.ndim), 1]
-    steps = [{"sliced": 2, "reversed": -1}.get(layout, 1)] * values.ndim
-    if layout == "flipped" and values.ndim > 1:
-        steps[-2] = -1  # of images the columns
-    shape = [core.shape[i] * abs(step) for i, step in zip(order, steps)]
-    size, skip = int(np.prod(shape)), 17 if layout == "offset" else 16
-    raw = np.empty((size + 33) * dtype.itemsize + 1, "u1")
-    first = 1 if layout == "misaligned" else 0
-    memory = raw[first:first + (size + 33) * dtype.itemsize].view(dtype)
-    memory[...] = (np.nan if dtype.kind == "f" else 7) if around is None else around
-    x = memory[skip:skip + size].reshape(shape)[(*(slice(None, None, step) for step in steps), ...)]
-    x = x.transpose(np.argsort(order))
-    x[...] = core
-    return np.broadcast_to(x, values.shape) if shrunk else x, memory
-
-
-def agree(draw, kernel, *args, tolerance=None, **kwargs):
-    """Runs the kernel in every backend, with and without `out`, and compares with the reference."""
-    tolerance = kernel.tolerance if tolerance is None else tolerance
-    wanted = results_of(kernel(*args, **kwargs, backend="reference"))
-    before = kernels.get_num_threads()
-    kernels.set_num_threads(draw.number(1, 3))
-    try:
-        for backend in _check.versions(kernel)[1:]:
-            got = results_of(kernel(*args, **kwargs, backend=backend))
-            assert _check.difference(got, wanted) <= tolerance, backend
-        outs = [draw.out(w) for w in wanted]
-        given = [x for x, _ in outs]
-        kernel(*args, **kwargs, out=given if len(given) > 1 else given[0])
-        assert _check.difference(given, wanted) <= tolerance, "out"
-        for x, memory in outs:
-            x[...] = EDGE
-            assert (memory == EDGE).all(), "written outside the result"
-    finally:
-        kernels.set_num_threads(before)
-    assert all(memory.tobytes() == was for memory, was in draw.placed), "an input was changed"
-    return wanted
-
-
-def results_of(result):
-    return list(result) if isinstance(result, tuple) else [result]
 
 
 @fuzz(40)
@@ -207,7 +98,7 @@ def test_elementwise(data):
                         (1,) * 6 + (5,), (2,) * 8, (1, 2) * 5)
     dtype = draw.choice("f4", "f4", "f4", "f8", "f2")
     operands = [draw.normal(*shape, dtype=dtype) for _ in range(1 + kernel.name.endswith("_backward"))]
-    agree(draw, kernel, *operands)
+    agree(draw, kernel, *operands, *{"threshold": (0.1, 2.0), "threshold_backward": (0.1,)}.get(kernel.name, ()))
 
 
 @fuzz(30)
@@ -290,3 +181,114 @@ def test_optimizer_updates(data):
     for backend, result in results.items():
         assert _check.difference(result, results["reference"]) <= 3e-6, backend
     assert all(memory.tobytes() == was for memory, was in draw.placed), "a gradient was changed"
+
+
+@fuzz(60)
+def test_attention(data):
+    draw = Draw(data)
+    dtype = draw.choice("f4", "f4", "f4", "f8", "f2")
+    q, k, v, how = heads(draw, dtype)
+    y, lse = agree(draw, kernels.attention, q, k, v, **how, tolerance=8e-6)
+    g = draw.normal(*y.shape, dtype=dtype)
+    agree(draw, kernels.attention_backward, g, q, k, v, draw.array(y), draw.array(lse), **how, tolerance=2e-5,
+          together=True)
+
+
+@fuzz(40)
+def test_row_norms(data):
+    draw = Draw(data)
+    dtype = draw.choice("f4", "f4", "f8", "f2")
+    shape = draw.choice((0, 3), (2, 9), (3, 7), (5, 33), (65, 16), (130, 64), (2, 1000))
+    x, g = draw.normal(*shape, dtype=dtype), draw.normal(*shape, dtype=dtype)
+    weight, bias = (draw.choice(None, draw.normal(shape[1], dtype=dtype)) for _ in range(2))
+    _, mean, rstd = agree(draw, kernels.layer_norm, x, weight, bias, draw.choice(1e-5, 0.1))
+    agree(draw, kernels.layer_norm_backward, g, x, draw.array(mean), draw.array(rstd), weight, tolerance=2e-5,
+          together=True)
+    _, rstd = agree(draw, kernels.rms_norm, x, weight, draw.choice(None, 1e-3))
+    agree(draw, kernels.rms_norm_backward, g, x, draw.array(rstd), weight, tolerance=2e-5,
+          together=True)
+
+
+@fuzz(40)
+def test_group_norm(data):
+    draw = Draw(data)
+    groups, each, dtype = draw.choice(1, 2, 5), draw.choice(1, 3, 16), draw.choice("f4", "f4", "f8", "f2")
+    shape = (draw.choice(0, 1, 3), groups * each, *draw.choice((3,), (5, 7), (17, 16), (2, 3, 4)))
+    x, g = draw.normal(*shape, dtype=dtype), draw.normal(*shape, dtype=dtype)
+    weight, bias = (draw.choice(None, draw.normal(shape[1], dtype=dtype)) for _ in range(2))
+    _, mean, rstd = agree(draw, kernels.group_norm, x, groups, weight, bias, draw.choice(1e-5, 0.1))
+    agree(draw, kernels.group_norm_backward, g, x, groups, draw.array(mean), draw.array(rstd), weight, tolerance=2e-5,
+          together=True)
+
+
+@fuzz(40)
+def test_embedding(data):
+    draw = Draw(data)
+    rows, n, dtype = draw.choice(1, 3, 70), draw.choice(0, 1, 5, 16, 33, 200), draw.choice("f4", "f4", "f8", "f2")
+    shape = draw.choice((), (0,), (5,), (3, 4), (70, 9), (2, 3, 4))
+    index = draw.array(draw.random.integers(0, rows, shape).astype(draw.choice("i8", "i8", "i4", "u1")))
+    agree(draw, kernels.embedding, draw.normal(rows, n, dtype=dtype), index, tolerance=0)
+    agree(draw, kernels.embedding_backward, draw.normal(*shape, n, dtype=dtype), index, rows, tolerance=8e-6)
+
+
+@fuzz(40)
+def test_recurrent_layers(data):
+    draw = Draw(data)
+    name, dtype = draw.choice("lstm", "gru", "rnn"), draw.choice("f4", "f4", "f4", "f8")
+    gates, count = {"lstm": (4, 2), "gru": (3, 1), "rnn": (1, 1)}[name]
+    steps, batch, size, hidden = draw.number(1, 5), draw.choice(0, 1, 3, 17), draw.choice(1, 5, 16), draw.choice(1, 7, 16, 33)
+    x = draw.normal(steps, batch, size, dtype=dtype)
+    first = [draw.choice(None, draw.normal(batch, hidden, dtype=dtype)) for _ in range(count)]
+    weights = [draw.normal(gates * hidden, width, dtype=dtype) for width in (size, hidden)]
+    biases = [draw.choice(None, draw.normal(gates * hidden, dtype=dtype)) for _ in range(2)]
+    how = {"reverse": draw.choice(False, True)}
+    if draw.choice(False, True):
+        how["batch_sizes"] = np.sort(draw.random.integers(0, batch + 1, steps))[::-1]
+    if name == "rnn":
+        how["relu"] = draw.choice(False, True)
+    kept = agree(draw, getattr(kernels, name), x, *first, *weights, *biases, **how, tolerance=2e-5)
+    hs, dy = kept[0], draw.choice(None, draw.normal(steps, batch, hidden, dtype=dtype))
+    last = [draw.choice(None, draw.normal(batch, hidden, dtype=dtype)) for _ in range(count)]
+    kept = {"lstm": kept[:0:-1], "gru": kept[::-1], "rnn": [hs]}[name]  # (gates, cs), (gates, hs), (hs)
+    agree(draw, getattr(kernels, f"{name}_backward"), *map(draw.array, kept), weights[1], dy, *last, **how, tolerance=1e-4,
+          together=True)
+
+
+@fuzz(60)
+def test_arithmetic(data):
+    draw = Draw(data)
+    names = [k.name for k in _dispatch.kernels.values() if k.family.endswith("arithmetic")]
+    kernel, dtype = getattr(kernels, draw.choice(*names)), draw.choice("f4", "f4", "f4", "f8", "f2")
+    shape = draw.choice((), (0,), (7,), (33, 5), (5, 4, 3), (2, 17, 5, 3), (2, 3, 100, 40), (1, 2) * 5)
+    count = {"clip": 3, "where": 3, "prelu_backward": 3}.get(kernel.name, 1 + (kernel.name in (*ARITHMETIC, *COMPARISONS)))
+    operands = []
+    for _ in range(count):  # each broadcasts to the shape, from any of its axes on
+        own = [n if draw.number(0, 3) else 1 for n in shape[draw.number(0, len(shape)) if draw.number(0, 3) == 0 else 0:]]
+        operands.append(draw.normal(*own, dtype=dtype))
+    if kernel.name == "where":
+        operands[0] = draw.array(np.asarray(operands[0] > 0))
+    elif count > 1 and draw.number(0, 3) == 0:
+        operands[-1] = 0.75
+    agree(draw, kernel, *operands)
+
+
+@fuzz(60)
+def test_reductions(data):
+    draw = Draw(data)
+    names = [k.name for k in _dispatch.kernels.values() if k.family.endswith("reduce")]
+    kernel, dtype = getattr(kernels, draw.choice(*names)), draw.choice("f4", "f4", "f4", "f8", "f2")
+    shape = draw.choice((1,), (7,), (33, 5), (5, 4, 3), (2, 17, 5, 3), (70, 300), (2, 3, 50, 40), (1, 2) * 3)
+    axes = [a for a in range(len(shape)) if draw.choice(False, True)]
+    axis = draw.choice(None, draw.number(-len(shape), len(shape) - 1), tuple(axes))
+    if kernel.name.startswith("arg") and type(axis) is tuple:
+        axis = None
+    x = draw.array((draw.random.standard_normal(shape) + 2).astype(dtype))
+    agree(draw, kernel, x, axis, keepdims=draw.choice(False, True), tolerance=5e-6)
+
+
+@fuzz(30)
+def test_dropout(data):
+    draw = Draw(data)
+    shape = draw.choice((), (0,), (7,), (33, 5), (2, 17, 5, 3), (2, 3, 100, 40))
+    agree(draw, kernels.dropout, draw.normal(*shape, dtype=draw.choice("f4", "f8", "f2")), draw.choice(0.0, 0.3, 1.0),
+          draw.number(0, 2**64 - 1))
