@@ -94,7 +94,7 @@ def main(argv=None):
     import numpy as np
 
     import minidl
-    from minidl.bench.machine import fma_peak
+    from minidl.bench import machine
     rng = np.random.default_rng(0)
     tokens = rng.integers(0, args.vocab, (4, args.batch, args.context + 1))
     batches = [(np.ascontiguousarray(t[:, :-1]), np.ascontiguousarray(t[:, 1:])) for t in tokens]
@@ -112,7 +112,7 @@ def main(argv=None):
     for name, found in losses.items():
         if not np.allclose(found, losses["minidl"], rtol=2e-4):
             sys.exit(f"the losses differ: minidl {losses['minidl']}, {name} {found}")
-    peak = fma_peak(16 * args.threads, 0.3)["flops"]
+    peak = machine.peak("fma", 16 * args.threads, 0.3)
     print(f"{args.layers} layers x {args.embd}, {args.heads} heads, {args.batch} x {args.context} tokens, "
           f"{parameters / 1e6:.2f} M parameters, {args.threads} threads; a step is {work / 1e9:.1f} GFLOP, "
           f"fma peak {peak / 1e9:.0f} GFLOP/s")

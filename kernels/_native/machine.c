@@ -1,5 +1,7 @@
-/* What the machine can do at most, for `minidl bench`: fused multiply-adds out of registers, and traffic to memory.
+/* What the machine can do at most, for `minidl bench`: fused multiply-adds out of registers, products of matrix tiles, and
+ * traffic to memory.
  * Registered like kernels, but no specification calls these: they compute nothing of use. */
+#include "amx.h"
 #include "md.h"
 #include "simd.h"
 
@@ -27,6 +29,46 @@ static void fma_task(int64_t i, void *ctx) {
 MD_KERNEL(machine_fma, 2, 0) {
     md_parallel(a[0].shape[0], fma_task, &(fma_job){(float *)a[0].data, (double *)a[1].data, (int64_t)p[0]});
     return MD_DONE;
+}
+
+#if MD_AMX
+#define TILES 4 /* independent sums */
+
+AMX_CODE static void tiles_task(int64_t i, void *ctx) {
+    const fma_job *job = ctx;
+    uint16_t ones[AMX_TILE / 2];
+    float sums[AMX_TILE / 4];
+    for (int j = 0; j < AMX_TILE / 2; j++) ones[j] = 0x3f80; /* 1 in bfloat16 */
+    amx_begin();
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+    _tile_loadd(4, ones, 64);
+    _tile_loadd(5, ones, 64);
+    for (int64_t r = 0; r < job->rounds; r++) {
+        _tile_dpbf16ps(0, 4, 5);
+        _tile_dpbf16ps(1, 4, 5);
+        _tile_dpbf16ps(2, 4, 5);
+        _tile_dpbf16ps(3, 4, 5);
+    }
+    _tile_stored(0, sums, 64);
+    amx_end();
+    __asm__ volatile("" ::: "memory");
+    job->sums[i] = sums[0];
+    job->flops[i] = 2.0 * TILES * AMX_ROWS * AMX_ROWS * AMX_K * (double)job->rounds;
+}
+#endif
+
+/* The same of matrix tiles of bfloat16. */
+MD_KERNEL(machine_tiles, 2, 0) {
+#if MD_AMX
+    if (!md_has_amx()) return MD_NOT_MINE;
+    md_parallel(a[0].shape[0], tiles_task, &(fma_job){(float *)a[0].data, (double *)a[1].data, (int64_t)p[0]});
+    return MD_DONE;
+#else
+    return MD_NOT_MINE;
+#endif
 }
 
 typedef struct { float *y; const float *x, *z; int64_t n; } triad_job;

@@ -36,18 +36,24 @@ def best_rate(call, amount: float, seconds: float) -> float:
     return best
 
 
-def fma_peak(tasks: int, seconds: float) -> dict:
-    """Operations per second of float32 fused multiply-adds out of registers, in the processor's best instruction set.
+def peak(kind: str, tasks: int, seconds: float) -> float | None:
+    """Operations per second out of registers, in the processor's best instruction set, or None where it has no such thing.
 
-    A single task runs on one thread; of several each thread takes its share.
+    kind: "fma" of float32 fused multiply-adds, "tiles" of products of bfloat16 matrix tiles (Intel AMX). A single task runs on
+    one thread; of several each thread takes its share.
     """
-    core = _dispatch.core
-    level = next(level for level in _dispatch.ISA_LEVELS if level in core.isas() and core.cpu_has(level))
-    run = core.find("machine_fma", level)
+    run = _dispatch.core.find(f"machine_{kind}", best_isa())
     sums, flops = np.empty(tasks, np.float32), np.empty(tasks)
-    rounds = (100_000,)  # about a tenth of a millisecond each
-    run(sums, flops, rounds)
-    return {"isa": level, "flops": best_rate(lambda: run(sums, flops, rounds), flops.sum(), seconds)}
+    rounds = (100_000,) if kind == "fma" else (5_000,)  # about a tenth of a millisecond each
+    if run(sums, flops, rounds) is NotImplemented:
+        return None
+    return best_rate(lambda: run(sums, flops, rounds), flops.sum(), seconds)
+
+
+def best_isa() -> str:
+    """The best instruction set that is built and that the processor has, whichever the kernels run on."""
+    core = _dispatch.core
+    return next(level for level in _dispatch.ISA_LEVELS if level in core.isas() and core.cpu_has(level))
 
 
 def bandwidth(size: int, seconds: float) -> dict[str, float]:
@@ -74,14 +80,17 @@ def measure(seconds: float = 0.3) -> dict:
     sizes, config = caches(), minidl.show_config(show=False)
     found = {"processor": config["processor"], "minidl": config["minidl"], "numpy": config["numpy"], "isa": kernels.isa(),
              "threads": kernels.get_num_threads(), "blas": blas_kernel(), "caches": sizes,
-             "fma_isa": None, "fma_one_thread": None, "fma_peak": None, "bandwidths": {}, "bandwidth": None}
+             "fma_isa": None, "fma_one_thread": None, "fma_peak": None, "tiles_one_thread": None, "tiles_peak": None,
+             "bandwidths": {}, "bandwidth": None}
     if _dispatch.core:
-        one = fma_peak(1, seconds)
-        every = fma_peak(16 * found["threads"], seconds) if found["threads"] > 1 else one
+        found["fma_isa"] = best_isa()
+        for kind in ("fma", "tiles"):
+            one = peak(kind, 1, seconds)
+            every = peak(kind, 16 * found["threads"], seconds) if found["threads"] > 1 else one
+            found |= {f"{kind}_one_thread": one, f"{kind}_peak": every}
         size = min(max(LEAST_BYTES, 2 * max(sizes.values(), default=0)), MOST_BYTES)
         rates = bandwidth(size, seconds)
-        found |= {"fma_isa": one["isa"], "fma_one_thread": one["flops"], "fma_peak": every["flops"], "bandwidths": rates,
-                  "bandwidth": max(rates.values())}
+        found |= {"bandwidths": rates, "bandwidth": max(rates.values())}
     return found
 
 

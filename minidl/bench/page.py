@@ -89,7 +89,8 @@ def roofline(run: Run) -> str:
               f"<title>{escape(title)}</title></circle>" for a, b, group, title in dots]
     legend = "".join(f'<span><i class="c{i}"></i>{name}</span>' for i, name in enumerate(GROUPS))
     return ("<section id='roofline'><h2>Roofline</h2><p>What a case can reach is below the dashed line: under its slope "
-            "memory is the limit, under its flat part arithmetic. A dot above the slope worked in the caches. Bytes are those "
+            "memory is the limit, under its flat part arithmetic. A dot above the slope worked in the caches, one above "
+            "the flat part on matrix tiles. Bytes are those "
             "of inputs and outputs, each counted once, twice where a kernel writes in place.</p>"
             f"<figure style='max-width: none'><figcaption><b>GFLOP/s</b>{legend}</figcaption>"
             f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="Roofline">{"".join(parts)}</svg></figure></section>')

@@ -73,6 +73,9 @@ def machine_lines(machine: dict) -> list[tuple[str, str]]:
     if machine["fma_peak"]:
         lines += [("peak, one thread", f"{machine['fma_one_thread'] / 1e9:.0f} GFLOP/s (float32 fma, {machine['fma_isa']})"),
                   ("peak, all threads", f"{machine['fma_peak'] / 1e9:.0f} GFLOP/s")]
+    if machine.get("tiles_peak"):
+        lines += [("tiles, one thread", f"{machine['tiles_one_thread'] / 1e9:.0f} GFLOP/s (bfloat16, AMX)"),
+                  ("tiles, all threads", f"{machine['tiles_peak'] / 1e9:.0f} GFLOP/s")]
     lines += [(f"memory, {name}", f"{rate / 1e9:.1f} GB/s") for name, rate in machine["bandwidths"].items()]
     return lines + [(f"cache {name}", f"{size >> 10} KiB") for name, size in machine["caches"].items()]
 

@@ -34,6 +34,9 @@ def test_the_loops_that_are_timed_do_their_work(level):
     start = 1 + np.arange(12) / 12  # of each chain; it comes nearer to 1 by a thousandth each time
     np.testing.assert_allclose(sums, lanes / 12 * (1 + (start - 1) * 0.999 ** 1000).sum(), rtol=1e-3)
 
+    tiles = run("tiles", sums, flops, p=(1000,))
+    assert tiles is NotImplemented or ((flops == 2 * 4 * 16 * 16 * 32 * 1000).all() and (sums == 32 * 1000).all())
+
 
 @pytest.mark.skipif(not LEVELS, reason="without the native extension nothing is measured")
 def test_the_machine_is_measured(monkeypatch):
