@@ -39,7 +39,7 @@ def minidl_step(args, weights, batches):
     data = [(minidl.tensor(x), minidl.tensor(y)) for x, y in batches]
 
     def step(i):
-        _, loss = model(*data[i % len(data)])
+        _, loss = model(*data[i % len(data)], need_logits=False)
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()

@@ -272,6 +272,13 @@ case("dot", m.dot, np.dot, real(3), real(3))
 case("linear", m.ops.linear, lambda x, w, b: x @ w.T + b, real(2, 3), real(4, 3), real(4))
 case("linear", lambda x, w: m.ops.linear(x, w, None, "relu"),
      lambda x, w: np.maximum(x @ w.T, 0), real(2, 2, 3), real(4, 3))
+
+def mean_loss(logits, labels):
+    return np.mean(np.log(np.exp(logits).sum(-1)) - logits[np.arange(len(labels)), labels])
+
+
+case("linear_cross_entropy", lambda x, w, b, t: m.nn.functional.linear_cross_entropy(x, w, t, linear_bias=b),
+     lambda x, w, b, t: mean_loss(x @ w.T + b, t), real(5, 3), real(6, 3), real(6), np.array([0, 3, 5, 3, 1]))
 EQUATIONS = (
     ("ij,jk->ik", (2, 3), (3, 4)), ("bij,bjk", (2, 3, 2), (2, 2, 3)), ("ii->i", (3, 3)), ("ii", (3, 3)), ("ij->", (2, 3)),
     ("ij->ji", (2, 3)), ("i,j->ij", (2,), (3,)), ("...ij,...jk->...ik", (2, 2, 3), (3, 2)), ("ij,kl->i", (2, 3), (2, 2)),

@@ -65,6 +65,7 @@ from ..ops.attention import scaled_dot_product_attention
 from ..ops.embedding import embedding as rows_of
 from ..ops.embedding import embedding_bag, limit_norms, one_hot
 from ..ops.image import pad_sides as pad
+from ..ops.linear_loss import linear_cross_entropy
 from ..ops.norm import batch_norm_given, batch_norm_train, update_statistics
 from ..ops.row_norm import group_norm, instance_norm, layer_norm, local_response_norm, rms_norm
 from .conv import pad_end, pair, resolve_padding
@@ -223,7 +224,8 @@ __all__ = [
     "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "cross_entropy", "dropout", "dropout1d",
     "dropout2d", "dropout3d", "elu", "embedding", "embedding_bag", "feature_alpha_dropout", "fold", "gelu", "glu",
     "group_norm", "hardshrink", "hardsigmoid", "hardswish", "hardtanh", "huber_loss", "instance_norm", "interpolate",
-    "l1_loss", "layer_norm", "leaky_relu", "linear", "local_response_norm", "log_softmax", "logsigmoid", "lp_pool1d",
+    "l1_loss", "layer_norm", "leaky_relu", "linear", "linear_cross_entropy",
+    "local_response_norm", "log_softmax", "logsigmoid", "lp_pool1d",
     "lp_pool2d", "lp_pool3d", "max_pool1d", "max_pool2d", "max_pool3d", "max_unpool1d", "max_unpool2d",
     "max_unpool3d", "mish", "mse_loss", "nll_loss", "one_hot", "pad", "pixel_shuffle", "pixel_unshuffle", "prelu",
     "relu", "relu6", "rms_norm", "rrelu", "scaled_dot_product_attention", "selu", "sigmoid", "silu", "smooth_l1_loss",

@@ -2,7 +2,11 @@
 
 reduction: 'mean', 'sum' or 'none'.
 """
+from math import prod
+
+from ..ops import reshape
 from . import functional as F
+from .linear import Linear
 from .module import Module
 
 
@@ -62,6 +66,28 @@ class CrossEntropyLoss(Loss):
 
     def forward(self, input, target):
         return F.cross_entropy(input, target, self.weight, self.ignore_index, self.reduction, self.label_smoothing)
+
+
+class LinearCrossEntropyLoss(Loss):
+    """A linear layer and the cross entropy of its results, which are not all in memory (functional.linear_cross_entropy).
+
+    out_features: axes of the logits behind the classes, (N, C, *out_features).
+    """
+
+    def __init__(self, in_features, num_classes, *, out_features=(), bias=False, reduction="mean", weight=None,
+                 ignore_index=None, label_smoothing=0.0):
+        super().__init__(reduction)
+        self.num_classes, self.out_features = num_classes, tuple(out_features)
+        self.ignore_index, self.label_smoothing = ignore_index, label_smoothing
+        self.register_buffer("weight", weight)
+        self.linear = Linear(in_features, prod(self.out_features, start=num_classes), bias=bias)
+
+    def forward(self, input, target):
+        shape, bias = (self.num_classes, *self.out_features), self.linear.bias
+        return F.linear_cross_entropy(
+            input, reshape(self.linear.weight, (*shape, -1)), target,
+            linear_bias=None if bias is None else reshape(bias, shape), weight=self.weight, reduction=self.reduction,
+            ignore_index=self.ignore_index, label_smoothing=self.label_smoothing)
 
 
 class NLLLoss(Loss):

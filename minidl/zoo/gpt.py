@@ -6,6 +6,7 @@ from math import sqrt
 
 from .. import nn
 from ..nn import functional as F
+from .head import logits_and_loss
 
 
 class CausalSelfAttention(nn.Module):
@@ -70,10 +71,11 @@ class GPT(nn.Module):
         if tie_weights:
             self.lm_head.weight = self.wte.weight
 
-    def forward(self, idx, targets=None, caches=None):
+    def forward(self, idx, targets=None, caches=None, need_logits=True):
         """idx, targets: integers (B, T) -> logits (B, T, V), and the mean cross entropy with the targets or None.
 
-        A target of -100 does not count. caches: one for each block; idx then follows what they hold.
+        A target of -100 does not count. caches: one for each block; idx then follows what they hold. need_logits False, with
+        targets: None in their place, and they are never in memory as a whole, which pays for large vocabularies.
         Raises ValueError for more than block_size tokens.
         """
         start = caches[0].length if caches else 0
@@ -82,9 +84,7 @@ class GPT(nn.Module):
         x = self.drop(self.wte(idx) + self.wpe.weight[start:start + idx.shape[1]])  # (B, T, C)
         for i, block in enumerate(self.blocks):
             x = block(x, caches and caches[i])
-        logits = self.lm_head(self.ln_f(x))
-        loss = None if targets is None else F.cross_entropy(logits.reshape(-1, logits.shape[-1]), targets.reshape(-1))
-        return logits, loss
+        return logits_and_loss(self.lm_head, self.ln_f(x), targets, need_logits)
 
     def generate(self, idx, max_new_tokens, temperature=1.0, top_k=None):
         """idx (B, T) and max_new_tokens more: see `cache.generate`."""

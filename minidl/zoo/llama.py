@@ -10,6 +10,7 @@ from ..autograd.tensor import wrap
 from ..nn import functional as F
 from ..ops.attention import attention, heads_joined, rotate
 from .cache import KeyValueCache, generate
+from .head import logits_and_loss
 
 
 class Attention(nn.Module):
@@ -89,10 +90,11 @@ class Llama(nn.Module):
         waves = rope_theta ** (-np.arange(half) / half)  # pair i turns by position * waves[i]
         self.angles = np.outer(np.arange(block_size), waves).astype(np.float32)[:, None]  # (block_size, 1, D / 2)
 
-    def forward(self, idx, targets=None, caches=None):
+    def forward(self, idx, targets=None, caches=None, need_logits=True):
         """idx, targets: integers (B, T) -> logits (B, T, V), and the mean cross entropy with the targets or None.
 
-        A target of -100 does not count. caches: one for each block; idx then follows what they hold.
+        A target of -100 does not count. caches: one for each block; idx then follows what they hold. need_logits False, with
+        targets: None in their place, and they are never in memory as a whole, which pays for large vocabularies.
         Raises ValueError for more than block_size tokens.
         """
         start = caches[0].length if caches else 0
@@ -101,9 +103,7 @@ class Llama(nn.Module):
         x, angles = self.embed_tokens(idx), wrap(self.angles[start:start + idx.shape[1]])  # x: (B, T, C)
         for i, layer in enumerate(self.layers):
             x = layer(x, angles, caches and caches[i])
-        logits = self.lm_head(self.norm(x))
-        loss = None if targets is None else F.cross_entropy(logits.reshape(-1, logits.shape[-1]), targets.reshape(-1))
-        return logits, loss
+        return logits_and_loss(self.lm_head, self.norm(x), targets, need_logits)
 
     def generate(self, idx, max_new_tokens, temperature=1.0, top_k=None):
         """idx (B, T) and max_new_tokens more: see `cache.generate`."""
