@@ -71,15 +71,21 @@ INLINE void vstore_part(float *p, vf x, int n) {
 }
 #endif
 
+/* The numbers of the lanes. */
+#if VL == 16
+#define VLANES ((vi){0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15})
+#elif VL == 8
+#define VLANES ((vi){0, 1, 2, 3, 4, 5, 6, 7})
+#else
+#define VLANES ((vi){0, 1, 2, 3})
+#endif
+
 /* Exchanges rows and columns of VL x VL floats: each step swaps the off-diagonal blocks of half the size. */
 INLINE void vtranspose(vf *r) {
 #pragma GCC unroll 5
     for (int w = 1; w < VL; w *= 2) {
-        vi low, high; /* lane j of the first (second) row of a pair: from which lane of the two */
-        for (int j = 0; j < VL; j++) {
-            low[j] = j & w ? j - w + VL : j;
-            high[j] = j & w ? j + VL : j + w;
-        }
+        const vi odd = (VLANES & w) != 0; /* lane j of the first (second) row of a pair: from which lane of the two */
+        const vi low = VLANES + (odd & (VL - w)), high = low + w;
 #pragma GCC unroll 16
         for (int i = 0; i < VL; i++)
             if (!(i & w)) {
@@ -88,6 +94,21 @@ INLINE void vtranspose(vf *r) {
                 r[i + w] = __builtin_shuffle(a, b, high);
             }
     }
+}
+
+/* Lane i of the result is the sum of all lanes of r[i], of VL vectors. */
+INLINE vf vsums(vf *r) {
+#pragma GCC unroll 5
+    for (int w = 1; w < VL; w *= 2) {
+        const vi odd = (VLANES & w) != 0, own = VLANES + (odd & VL), other = own ^ w;
+#pragma GCC unroll 16
+        for (int i = 0; i < VL; i++)
+            if (!(i & (2 * w - 1)) && i + w < VL) {
+                const vf a = r[i], b = r[i + w];
+                r[i] = __builtin_shuffle(a, b, own) + __builtin_shuffle(a, b, other);
+            }
+    }
+    return r[0];
 }
 
 /* Over lanes it goes pairwise, halves first. */
