@@ -64,6 +64,8 @@ def checked_inputs(model, x):
         raise ValueError(f"x: {len(inputs)} arrays: {len(model.inputs)} expected, one for each input of {model.name}")
     for array, symbol in zip(inputs, model.inputs):
         shape = symbol.shape
+        if array.shape[1:] == shape[1:]:
+            continue
         if array.ndim != len(shape) or any(n not in (None, m) for n, m in zip(shape[1:], array.shape[1:])):
             hint = ""
             if array.ndim == len(shape) - 1:
@@ -74,7 +76,7 @@ def checked_inputs(model, x):
             elif len(shape) == 2 and array.ndim > 2:
                 hint = ": x.reshape(len(x), -1), or a Flatten layer"
             raise ValueError(f"x: shape {array.shape}: {shape} expected by {symbol.layer.name!r} of {model.name}{hint}")
-    if len({len(array) for array in inputs}) > 1:
+    if len(inputs) > 1 and len({len(array) for array in inputs}) > 1:
         raise ValueError(f"x: arrays of {', '.join(str(len(a)) for a in inputs)} samples: as many in each expected")
     return inputs
 

@@ -145,7 +145,9 @@ def _checked_labels(loss, y, shape):
     if y.ndim != len(shape) - 1 or any(n not in (None, m) for n, m in zip(shape[1:-1], y.shape[1:])):
         raise ValueError(f"y: shape {y.shape} for loss={loss.name!r}: class numbers for an output of {shape}, so shape "
                          f"{shape[:-1]}, expected")
-    if y.size and not 0 <= y.min() <= y.max() < shape[-1]:
+    labels = y.astype(np.int64, copy=False)
+    # A negative number is a large one when read as unsigned: one pass tells.
+    if labels.size and np.maximum.reduce(labels.view(np.uint64), axis=None) >= shape[-1]:
         raise ValueError(f"y: class numbers from {y.min()} to {y.max()}: the model's output {shape} has {shape[-1]} classes, "
                          f"so 0 to {shape[-1] - 1} expected")
-    return y.astype(np.int64, copy=False)
+    return labels

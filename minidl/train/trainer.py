@@ -311,8 +311,15 @@ class mode:
     """`with mode(model, training=True)`: training or evaluation mode for the block; then every module is back in its own."""
 
     def __init__(self, model, training):
-        self.changed = [module for module in model.modules() if module.training is not training]
-        self.training = training
+        self.training, self.changed = training, []
+        self._find(model)
+
+    def _find(self, module):
+        if module.training is not self.training:
+            self.changed.append(module)
+        for child in module._modules.values():
+            if child is not None:
+                self._find(child)
 
     def __enter__(self):
         for module in self.changed:  # past Module's __setattr__: this is no parameter, module or buffer to register
