@@ -6,10 +6,10 @@ of a tensor has added its share before the tensor's own operation is reached.
 import numpy as np
 
 from .. import kernels
-from .modes import enable_grad, no_grad, state
+from .modes import state
 from .node import Node
 from .op import Operation
-from .tensor import Cell, Tensor, wrap
+from .tensor import Cell, Fields, Tensor, wrap
 
 
 def backward(self, gradient=None, retain_graph=False, create_graph=False):
@@ -27,7 +27,8 @@ Tensor.backward = backward
 def sweep(outputs, gradients, inputs=None, retain_graph=False, create_graph=False):
     """Adds to the `grad` of every leaf, or, with `inputs`, returns the gradients of these (None where there is no path)."""
     walk: Sweep = Sweep(outputs, inputs)
-    with enable_grad() if create_graph else no_grad():
+    recording, state.recording = state.recording, create_graph
+    try:
         for output, g in zip(outputs, gradients):
             walk.start(output, _start(output, g))
         while walk.waiting:
@@ -37,6 +38,8 @@ def sweep(outputs, gradients, inputs=None, retain_graph=False, create_graph=Fals
         for leaf, g, _ in walk.leaves.values():
             g = _hooked(leaf._hooks, g)
             leaf.grad = g if leaf.grad is None else leaf.grad + g
+    finally:
+        state.recording = recording
     return None
 
 
@@ -190,7 +193,9 @@ def _start(output, g):
     if g is None:
         if output.array.size != 1:
             raise RuntimeError(f"backward: shape {output.shape}: give `gradient`, or reduce to one element (y.sum())")
-        return wrap(np.ones_like(output.array))
+        one = np.empty_like(output.array)
+        one[...] = 1
+        return wrap(one)
     if not isinstance(g, Tensor):
         g = Tensor(g, dtype=output.dtype)
     if g.shape != output.shape:
@@ -254,8 +259,9 @@ def _taken(node, slots):
     taken = {_memory(g.array) for g in slots if g is not None}
     for value in node.saved:
         for x in value if type(value) is tuple else (value,):
-            x = getattr(x, "array", x)
-            if hasattr(x, "dtype"):
+            if isinstance(x, Fields):
+                taken.add(_memory(x.array))
+            elif type(x) is not int and x is not None and hasattr(x, "dtype"):
                 taken.add(_memory(x))
     return taken
 

@@ -19,8 +19,11 @@ class _Switch:
 
     field, value = "recording", True
 
+    def __init__(self):
+        self._before = []
+
     def __enter__(self):
-        self._before = [*getattr(self, "_before", ()), getattr(state, self.field)]
+        self._before.append(getattr(state, self.field))
         setattr(state, self.field, self.value)
         return self
 
