@@ -95,6 +95,9 @@ def embedding_backward_cases():
         yield case(label, normal(*index.shape, n, seed=1), index, rows, bench=bench)
     yield case("float64", normal(4, 3, 5, dtype="float64"), integers(9, 4, 3), 9)
     yield case("every second column", normal(12, 10)[:, ::2], integers(9, 12), 9)
+    yield case("batch and steps exchanged", normal(4, 3, 2, 5).transpose(2, 1, 0, 3), integers(9, 2, 3, 4), 9)
+    g = normal(128, 32, 128).swapaxes(0, 1)
+    yield case("4096 of 65x128, batch and steps exchanged", g, integers(65, 32, 128), 65, bench=True)
 
 
 __all__ = ["embedding", "embedding_backward"]

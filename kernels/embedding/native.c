@@ -9,6 +9,7 @@ typedef struct {
     const char *x; /* the table, or the gradient */
     const void *index;
     int64_t count, rows, n, row_bytes, x_row, per_task, columns, column_blocks, rows_per_range;
+    const md_array *g; /* the gradient, where its rows do not lie one behind the other */
     int wide; /* index of 64 bits, else of 32 */
 } job;
 
@@ -21,6 +22,14 @@ static void gather(int64_t task, void *ctx) {
     const int64_t end = md_min(j->count, (task + 1) * j->per_task);
     for (int64_t i = task * j->per_task; i < end; i++)
         memcpy(j->y + i * j->row_bytes, j->x + at(j, i) * j->x_row, (size_t)j->row_bytes);
+}
+
+/* Row i of the gradient begins so far from its start. */
+INLINE int64_t row_at(const job *j, int64_t i) {
+    if (!j->g) return i * j->n;
+    int64_t place = 0;
+    for (int d = j->g->ndim - 2; d >= 0; i /= j->g->shape[d--]) place += i % j->g->shape[d] * j->g->stride[d];
+    return place;
 }
 
 /* A task owns a block of columns, or all, of a range of rows: it adds up, in order, what concerns them. */
@@ -36,7 +45,7 @@ static void scatter(int64_t task, void *ctx) {
         const int64_t r = at(j, i);
         if (r < low || r >= high) continue;
         float *to = y + r * j->n;
-        const float *from = g + i * j->n;
+        const float *from = g + row_at(j, i);
         int64_t c = 0;
         for (; c + VL <= columns; c += VL) vstore(to + c, vload(to + c) + vload(from + c));
         for (; c < columns; c++) to[c] += from[c];
@@ -65,9 +74,10 @@ MD_KERNEL(embedding, 1, 2) {
 }
 
 MD_KERNEL(embedding_backward, 1, 2) {
-    const md_array *index = &a[2];
-    if (!index_usable(index) || a[1].dtype != MD_F32 || !md_contiguous(&a[0]) || !md_contiguous(&a[1])) return MD_NOT_MINE;
-    job j = {.y = a[0].data, .x = a[1].data, .index = index->data, .wide = index->dtype == MD_I64,
+    const md_array *g = &a[1], *index = &a[2];
+    if (!index_usable(index) || g->dtype != MD_F32 || !md_contiguous(&a[0])) return MD_NOT_MINE;
+    if (g->stride[g->ndim - 1] != 1 && g->shape[g->ndim - 1] > 1) return MD_NOT_MINE;
+    job j = {.y = a[0].data, .x = g->data, .g = md_contiguous(g) ? NULL : g, .index = index->data, .wide = index->dtype == MD_I64,
              .count = md_size(index), .rows = a[0].shape[0], .n = a[0].shape[1]};
     j.columns = j.rows >= RANGES * MIN_ROWS ? j.n : COLUMNS; /* of many rows a task owns whole ones */
     j.column_blocks = md_ceil_div(j.n, md_max(1, j.columns));
