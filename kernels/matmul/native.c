@@ -5,6 +5,9 @@
 
 int MD_LOCAL(matmul_double)(const md_array *arrays, int activation);
 
+/* The same for other families. */
+int MD_LOCAL(matmul_float)(const md_array *arrays, int activation) { return multiply(arrays, activation); }
+
 MD_KERNEL(matmul, 1, 4) {
     for (int i = 1; i < 5; i++)
         if (a[i].data && a[i].dtype != a[0].dtype) return MD_NOT_MINE;

@@ -1,103 +1,7 @@
 /* The walk through a sequence that all recurrent kernels share: see recurrent.h. */
-#include "recurrent.h"
+#include "step.h"
 
-enum { KC = 64 }; /* rows of a panel that stay in the first cache while the tiles of a chunk pass */
-
-#if VREGS == 32
-enum { ROWS_OF_3 = 8, ROWS_OF_4 = 6 };
-#else
-enum { ROWS_OF_3 = 3, ROWS_OF_4 = 2 };
-#endif
-
-/* acc (+)= a[i][k] panel[k] for k in [k0, k1), `mr` rows and nv vectors in registers. */
-INLINE void tile_sum(const int mr, const int nv, float *acc, const float *const *rows, int64_t k0, int64_t k1, const float *panel) {
-    const float *a[ROWS_OF_3];
-    vf sum[ROWS_OF_3][4];
-#pragma GCC unroll 8
-    for (int i = 0; i < mr; i++) {
-        a[i] = rows[i];
-#pragma GCC unroll 4
-        for (int v = 0; v < nv; v++) sum[i][v] = k0 ? vload(acc + (i * nv + v) * VL) : vset(0);
-    }
-    panel += k0 * nv * VL;
-    for (int64_t k = k0; k < k1; k++, panel += nv * VL) {
-        vf b[4];
-#pragma GCC unroll 4
-        for (int v = 0; v < nv; v++) b[v] = vload(panel + v * VL);
-#pragma GCC unroll 8
-        for (int i = 0; i < mr; i++) {
-            const vf x = vset(a[i][k]);
-#pragma GCC unroll 4
-            for (int v = 0; v < nv; v++) sum[i][v] += x * b[v];
-        }
-    }
-#pragma GCC unroll 8
-    for (int i = 0; i < mr; i++)
-#pragma GCC unroll 4
-        for (int v = 0; v < nv; v++) vstore(acc + (i * nv + v) * VL, sum[i][v]);
-}
-
-#define SUM(mr, nv) case mr: tile_sum(mr, nv, acc, a, k0, k1, panel); break;
-static void sum_of_4(int mr, float *acc, const float *const *a, int64_t k0, int64_t k1, const float *panel) {
-    switch (mr) {
-        SUM(1, 4) SUM(2, 4)
-#if VREGS == 32
-        SUM(3, 4) SUM(4, 4) SUM(5, 4) SUM(6, 4)
-#endif
-    }
-}
-static void sum_of_3(int mr, float *acc, const float *const *a, int64_t k0, int64_t k1, const float *panel) {
-    switch (mr) {
-        SUM(1, 3) SUM(2, 3) SUM(3, 3)
-#if VREGS == 32
-        SUM(4, 3) SUM(5, 3) SUM(6, 3) SUM(7, 3) SUM(8, 3)
-#endif
-    }
-}
-
-void MD_LOCAL(recurrent_product)(float *acc, int nv, int64_t rows, int64_t k, const float *const *a, const float *panel) {
-    const int64_t tiles = md_ceil_div(rows, nv == 4 ? ROWS_OF_4 : ROWS_OF_3), each = rows / tiles, longer = rows % tiles;
-    const int64_t block = rows == 1 ? k : KC;
-    if (!k) memset(acc, 0, (size_t)(rows * nv * VL) * sizeof(float));
-    for (int64_t k0 = 0; k0 < k; k0 += block)
-        for (int64_t tile = 0, i = 0; tile < tiles; tile++) {
-            const int mr = (int)(each + (tile < longer));
-            (nv == 4 ? sum_of_4 : sum_of_3)(mr, acc + i * nv * VL, a + i, k0, md_min(k, k0 + block), panel);
-            i += mr;
-        }
-}
-
-/* Where vector v of panel p belongs among the gates of a row; *cols of its lanes are units. */
-INLINE int64_t unit(const sequence *s, int64_t p, int v, int64_t *cols) {
-    const int64_t j = s->gates == 1 ? (p * s->nv + v) * VL : p * VL;
-    *cols = md_max(0, md_min(VL, s->H - j));
-    return s->gates == 1 ? j : v * s->H + j;
-}
-
-/* ---- packing ---- */
-typedef struct { const sequence *s; const float *w; float *to; int64_t k, first; } packing;
-
-static void pack(int64_t p, void *ctx) { /* the weights (gates H, k), turned */
-    const packing *c = ctx;
-    const int64_t width = c->s->nv * VL;
-    float *to = c->to + p * width * c->k;
-    for (int v = 0; v < c->s->nv; v++) {
-        int64_t cols;
-        const int64_t at = unit(c->s, p, v, &cols);
-        pack_transposed(to + v * VL, width, c->w + at * c->k, c->k, c->k, cols);
-        for (int64_t i = 0; cols < VL && i < c->k; i++) memset(to + i * width + v * VL + cols, 0, (size_t)(VL - cols) * sizeof(float));
-    }
-}
-
-static void pack_columns(int64_t p, void *ctx) { /* 4 VL columns of the weights (k, H) */
-    const packing *c = ctx;
-    const int64_t H = c->s->H, width = 4 * VL, cols = md_min(width, H - p * width);
-    float *to = c->to + p * width * c->k;
-    for (int64_t i = 0; i < c->k; i++) {
-        memcpy(to + i * width, c->w + (i + c->first) % c->k * H + p * width, (size_t)cols * sizeof(float));
-        if (cols < width) memset(to + i * width + cols, 0, (size_t)(width - cols) * sizeof(float));
-    }
-}
+int MD_LOCAL(matmul_float)(const md_array *arrays, int activation);
 
 /* Calls the gates of a panel for some rows, 4 KB apart and more, into the cache while the product runs. */
 INLINE void fetch(const sequence *s, const float *gates, int64_t rows, int64_t j, int64_t lines) {
@@ -107,73 +11,34 @@ INLINE void fetch(const sequence *s, const float *gates, int64_t rows, int64_t j
 }
 
 /* ---- the input's share ---- */
-typedef struct { const sequence *s; const md_array *x; const float *w, *bias; int64_t k, columns; } projection;
 
-static void project(int64_t task, void *ctx) { /* a chunk of rows, and a share of the panels */
-    const projection *c = ctx;
-    const sequence *s = c->s;
-    const int64_t panels = s->panels, first = task % c->columns * panels / c->columns, r0 = task / c->columns * CHUNK;
-    const int64_t last = (task % c->columns + 1) * panels / c->columns, rows = md_min(CHUNK, s->T * s->N - r0);
-    _Alignas(64) float acc[CHUNK * 4 * VL];
-    const float *a[CHUNK];
-    for (int64_t i = 0; i < rows; i++)
-        a[i] = (const float *)c->x->data + (r0 + i) / s->N * c->x->stride[0] + (r0 + i) % s->N * c->x->stride[1];
-    for (int64_t p = first; p < last; p++) {
-        fetch(s, s->out + r0 * s->row, rows, p * VL, 1);
-        MD_LOCAL(recurrent_product)(acc, s->nv, rows, c->k, a, c->w + p * s->nv * VL * c->k);
-        for (int v = 0; v < s->nv; v++) {
-            int64_t cols;
-            const int64_t at = unit(s, p, v, &cols);
-            if (!cols) continue;
-            const vf bias = c->bias ? load(c->bias + at, cols) : vset(0);
-            for (int64_t i = 0; i < rows; i++)
-                store(s->out + (r0 + i) * s->row + s->input_at + at, vload(acc + (i * s->nv + v) * VL) + bias, cols);
-        }
-    }
+typedef struct { const md_array *x; float *to; int64_t batch, inputs; } gathering;
+
+static void gather(int64_t t, void *ctx) {
+    const gathering *c = ctx;
+    for (int64_t r = 0; r < c->batch; r++)
+        memcpy(c->to + (t * c->batch + r) * c->inputs, (const float *)c->x->data + t * c->x->stride[0] + r * c->x->stride[1],
+               (size_t)c->inputs * sizeof(float));
 }
 
-static void each(int64_t n, void (*body)(int64_t, void *), void *ctx, int64_t flops) {
-    if (flops < MD_SMALL_FLOPS) for (int64_t i = 0; i < n; i++) body(i, ctx);
-    else md_parallel(n, body, ctx);
-}
-
-int MD_LOCAL(recurrent_begin)(sequence *s, const md_array *x, const md_array *w_ih, const md_array *w_hh,
-                              const md_array *b_ih, const md_array *b_hh) {
-    const int64_t in = x->shape[2], H = s->H, width = s->nv * VL, n = s->gates * H;
-    int filled_ih, filled_hh;
-    s->panels = s->gates == 1 ? md_ceil_div(H, width) : md_ceil_div(H, VL);
-    s->k = H;
-    float *ih = md_keep(MD_SLOT_A, (size_t)(s->panels * width * in + 1) * sizeof(float), w_ih, &filled_ih);
-    float *hh = md_keep(MD_SLOT_B, (size_t)(s->panels * width * H + 1) * sizeof(float), w_hh, &filled_hh);
-    float *bias = md_scratch(MD_SLOT_C, (size_t)(n + 1) * sizeof(float));
-    if (!ih || !hh || !bias) return MD_NO_MEMORY;
-    packing i = {.s = s, .w = (const float *)w_ih->data, .to = ih, .k = in};
-    packing h = {.s = s, .w = (const float *)w_hh->data, .to = hh, .k = H};
-    if (!filled_ih) each(s->panels, pack, &i, 8 * n * in);
-    if (!filled_hh) each(s->panels, pack, &h, 8 * n * H);
-    s->weights = hh;
-    for (int64_t j = 0; j < n; j++) {
-        const int joint = b_hh->data && !(s->bias && j >= 2 * H);
-        bias[j] = (b_ih->data ? ((const float *)b_ih->data)[j] : 0) + (joint ? ((const float *)b_hh->data)[j] : 0);
-    }
-    const int64_t rows = s->T * s->N, chunks = md_ceil_div(rows, CHUNK);
-    projection c = {.s = s, .x = x, .w = ih, .bias = bias, .k = in};
-    c.columns = md_min(s->panels, md_ceil_div(2 * md_get_threads(), md_max(1, chunks)));
-    each(chunks * c.columns, project, &c, 2 * rows * n * in);
-    return MD_DONE;
-}
-
-int MD_LOCAL(recurrent_begin_backward)(sequence *s, const md_array *w_hh, int64_t first) {
-    s->nv = 4;
-    s->k = s->gates * s->H;
-    s->panels = md_ceil_div(s->H, 4 * VL);
-    int filled;
-    float *to = md_keep(MD_SLOT_A, (size_t)(s->panels * 4 * VL * s->k + 1) * sizeof(float), w_hh, &filled);
-    if (!to) return MD_NO_MEMORY;
-    packing c = {.s = s, .w = (const float *)w_hh->data, .to = to, .k = s->k, .first = first};
-    if (!filled) each(s->panels, pack_columns, &c, 8 * s->k * s->H);
-    s->weights = to;
-    return MD_DONE;
+/* out = x w_ih^T + b_ih + b_hh for all steps. weights: w_ih, w_hh, b_ih, b_hh. */
+static int input_share(const sequence *s, const md_array *x, const md_array *weights) {
+    const int64_t inputs = x->shape[2], rows = s->T * s->N, n = s->gates * s->H;
+    const int in_line = s->T <= 1 || s->N <= 1 || x->stride[0] == s->N * x->stride[1]; /* else they are brought there */
+    float *bias = md_scratch(MD_SLOT_C, (size_t)(n + 1 + (in_line ? 0 : rows * inputs)) * sizeof(float));
+    if (!bias) return MD_NO_MEMORY;
+    const float *b_ih = (const float *)weights[2].data, *b_hh = (const float *)weights[3].data;
+    for (int64_t j = 0; j < n; j++) bias[j] = (b_ih ? b_ih[j] : 0) + (b_hh && !(s->bias && j >= 2 * s->H) ? b_hh[j] : 0);
+    gathering g = {.x = x, .to = bias + n, .batch = s->N, .inputs = inputs};
+    if (!in_line) md_parallel(s->T, gather, &g);
+    const md_array arrays[] = {
+        {.data = (char *)(s->out + s->input_at), .shape = {rows, n}, .stride = {s->row, 1}, .ndim = 2, .dtype = MD_F32},
+        {.data = in_line ? x->data : (char *)g.to, .shape = {rows, inputs},
+         .stride = {!in_line ? inputs : s->N <= 1 ? x->stride[0] : x->stride[1], 1}, .ndim = 2, .dtype = MD_F32},
+        {.data = weights->data, .shape = {inputs, n}, .stride = {1, inputs}, .ndim = 2, .dtype = MD_F32, .constant = weights->constant},
+        {.data = (char *)bias, .shape = {n}, .stride = {1}, .ndim = 1, .dtype = MD_F32},
+        {.data = NULL}};
+    return MD_LOCAL(matmul_float)(arrays, 0);
 }
 
 /* ---- the steps ---- */
@@ -182,15 +47,14 @@ typedef struct { const sequence *s; int64_t t, columns, rows; } walk;
 /* Step t of rows [r, end) and panels [first, last). */
 static void step(const sequence *s, int64_t t, int64_t r, int64_t end, int64_t first, int64_t last) {
     _Alignas(64) float acc[CHUNK * 4 * VL];
-    const float *a[CHUNK];
+    left_rows left;
     const int64_t active = s->batch ? md_max(r, md_min(end, s->batch[t])) : end;
-    for (; r < active; r += CHUNK) {
-        const int64_t rows = md_min(CHUNK, active - r);
-        for (int64_t i = 0; i < rows; i++) a[i] = before(s, s->hs, t, r + i);
+    for (; r < active; r += left.rows) {
+        if (!take_rows(s, &left, before(s, s->hs, t, r), s->H, md_min(s->chunk, active - r))) return;
         for (int64_t p = first; p < last; p++) {
-            fetch(s, s->out + (t * s->N + r) * s->row, rows, p * VL, 1);
-            MD_LOCAL(recurrent_product)(acc, s->nv, rows, s->k, a, s->weights + p * s->nv * VL * s->k);
-            s->cell(s, t, r, rows, p, acc);
+            fetch(s, s->out + (t * s->N + r) * s->row, left.rows, p * VL, 1);
+            product(s, acc, &left, p);
+            s->cell(s, t, r, left.rows, p, acc);
         }
     }
     for (r = active; r < end; r++)
@@ -208,17 +72,17 @@ static void keep(const sequence *s, int64_t r, int64_t p, const float *acc) {
  * There is none after the last step; t behind the first one gives the gradient of the first state. */
 static void step_back(const sequence *s, int64_t i, int64_t r, int64_t end, int64_t first, int64_t last) {
     _Alignas(64) float acc[CHUNK * 4 * VL];
-    const float *a[CHUNK];
+    left_rows left = {.rows = 0};
     const int64_t t = s->reverse ? i : s->T - 1 - i, later = s->reverse ? t - 1 : t + 1;
-    for (; r < end; r += CHUNK) {
-        const int64_t rows = md_min(CHUNK, end - r);
-        for (int64_t k = 0; k < rows; k++) a[k] = s->out + (later * s->N + r + k) * s->row + s->k_at;
+    for (int64_t rows; r < end; r += rows) {
+        rows = md_min(s->chunk, end - r);
+        if (i && !take_rows(s, &left, s->out + (later * s->N + r) * s->row, s->row, rows)) return;
         for (int64_t p = first; p < last; p++) {
             if (i < s->T) {
                 fetch(s, s->out + (t * s->N + r) * s->row, rows, p * 4 * VL, 4);
                 if (s->gates_of) fetch(s, s->gates_of + (t * s->N + r) * s->row, rows, p * 4 * VL, 4);
             }
-            if (i) MD_LOCAL(recurrent_product)(acc, 4, rows, s->k, a, s->weights + p * 4 * VL * s->k);
+            if (i) product(s, acc, &left, p);
             else memset(acc, 0, (size_t)(rows * 4 * VL) * sizeof(float));
             const int64_t active = i == s->T ? 0 : s->batch ? md_max(0, md_min(rows, s->batch[t] - r)) : rows;
             if (active) s->cell(s, t, r, active, p, acc);
@@ -230,56 +94,96 @@ static void step_back(const sequence *s, int64_t i, int64_t r, int64_t end, int6
     }
 }
 
-static void rows_forward(int64_t task, void *ctx) {
+/* Step i of the walk, for some rows and panels. */
+static void any_step(const sequence *s, int64_t i, int64_t r, int64_t end, int64_t first, int64_t last) {
+    if (s->backward) step_back(s, i, r, end, first, last);
+    else step(s, s->reverse ? s->T - 1 - i : i, r, end, first, last);
+}
+
+static void some_rows(int64_t task, void *ctx) {
     const walk *w = ctx;
     const sequence *s = w->s;
-    for (int64_t i = 0; i < s->T; i++)
-        step(s, s->reverse ? s->T - 1 - i : i, task * s->N / w->rows, (task + 1) * s->N / w->rows, 0, s->panels);
+    begin_task(s);
+    for (int64_t i = 0; i < s->T + s->backward && *s->status == MD_DONE; i++)
+        any_step(s, i, task * s->N / w->rows, (task + 1) * s->N / w->rows, 0, s->panels);
+    end_task(s);
 }
-static void columns_forward(int64_t task, void *ctx) {
-    const walk *w = ctx;
-    step(w->s, w->t, 0, w->s->N, task * w->s->panels / w->columns, (task + 1) * w->s->panels / w->columns);
-}
-static void rows_backward(int64_t task, void *ctx) {
+static void some_columns(int64_t task, void *ctx) {
     const walk *w = ctx;
     const sequence *s = w->s;
-    for (int64_t i = 0; i <= s->T; i++) step_back(s, i, task * s->N / w->rows, (task + 1) * s->N / w->rows, 0, s->panels);
-}
-static void columns_backward(int64_t task, void *ctx) {
-    const walk *w = ctx;
-    step_back(w->s, w->t, 0, w->s->N, task * w->s->panels / w->columns, (task + 1) * w->s->panels / w->columns);
+    begin_task(s);
+    any_step(s, w->t, 0, s->N, task * s->panels / w->columns, (task + 1) * s->panels / w->columns);
+    end_task(s);
 }
 
 /* How many threads the steps are worth. */
 static int64_t useful_threads(const sequence *s) {
     return 2 * s->N * s->gates * s->H * s->H < MD_SMALL_FLOPS ? 1 : md_get_threads();
 }
+static int by_rows(const sequence *s, int64_t threads) { return threads == 1 || s->N >= 8 * threads; }
 
-void MD_LOCAL(recurrent_forward)(const sequence *s) {
+/* All steps, in order, over the threads. */
+static void all_steps(const sequence *s) {
     walk w = {.s = s};
     const int64_t threads = useful_threads(s);
-    if (threads == 1 || s->N >= 8 * threads) {
+    if (by_rows(s, threads)) {
         w.rows = threads;
-        md_parallel(threads, rows_forward, &w);
+        md_parallel(threads, some_rows, &w);
         return;
     }
     w.columns = md_min(threads, s->panels);
-    for (int64_t i = 0; i < s->T; i++) {
-        w.t = s->reverse ? s->T - 1 - i : i;
-        md_parallel(w.columns, columns_forward, &w);
-    }
+    for (; w.t < s->T + s->backward && *s->status == MD_DONE; w.t++) md_parallel(w.columns, some_columns, &w);
 }
 
-void MD_LOCAL(recurrent_backward)(const sequence *s) {
-    walk w = {.s = s};
-    const int64_t threads = useful_threads(s);
-    if (threads == 1 || s->N >= 8 * threads) {
-        w.rows = threads;
-        md_parallel(threads, rows_backward, &w);
-        return;
+static void start(float *to, const md_array *from, int64_t n) {
+    if (from->data) memcpy(to, from->data, (size_t)n * sizeof(float));
+    else memset(to, 0, (size_t)n * sizeof(float));
+}
+
+/* Twice, if need be: tiles give up where they meet numbers that do not split. */
+int MD_LOCAL(recurrent_forward)(sequence *s, const md_array *x, const md_array *states, const md_array *weights) {
+    const int64_t threads = useful_threads(s), first = (s->reverse ? s->T : 0) * s->N * s->H;
+    _Atomic int status;
+    s->status = &status;
+    s->k = s->H;
+    s->panels = s->gates == 1 ? md_ceil_div(s->H, s->nv * VL) : md_ceil_div(s->H, VL);
+    for (s->may_split = 1; s->may_split >= 0; s->may_split--) {
+        status = input_share(s, x, weights);
+        if (status != MD_DONE) return status;
+        if (!begin_product(s, &weights[1], (const float *)weights[1].data, by_rows(s, threads) ? s->N / threads : s->N)) return MD_NO_MEMORY;
+        start(s->hs + first, &states[0], s->N * s->H);
+        if (s->cs) start(s->cs + first, &states[1], s->N * s->H);
+        all_steps(s);
+        if (status != MD_NOT_MINE) break;
     }
-    w.columns = md_min(threads, s->panels);
-    for (w.t = 0; w.t <= s->T; w.t++) md_parallel(w.columns, columns_backward, &w);
+    return status;
+}
+
+int MD_LOCAL(recurrent_backward)(sequence *s, const md_array *w_hh, int64_t first, const md_array *last) {
+    const int64_t threads = useful_threads(s), whole = s->gates * s->H;
+    const float *w = (const float *)w_hh->data;
+    _Atomic int status = MD_DONE;
+    s->status = &status;
+    s->backward = 1;
+    s->nv = 4;
+    s->k = whole;
+    s->panels = md_ceil_div(s->H, 4 * VL);
+    if (first) {
+        float *turned = md_scratch(MD_SLOT_B, (size_t)(whole * s->H + 1) * sizeof(float));
+        if (!turned) return MD_NO_MEMORY;
+        memcpy(turned, w + first * s->H, (size_t)((whole - first) * s->H) * sizeof(float));
+        memcpy(turned + (whole - first) * s->H, w, (size_t)(first * s->H) * sizeof(float));
+        w = turned;
+    }
+    for (s->may_split = 1; s->may_split >= 0; s->may_split--) {
+        status = MD_DONE;
+        if (!begin_product(s, w_hh, w, by_rows(s, threads) ? s->N / threads : s->N)) return MD_NO_MEMORY;
+        start(s->dh, &last[0], s->N * s->H);
+        if (s->dc) start(s->dc, &last[1], s->N * s->H);
+        all_steps(s);
+        if (status != MD_NOT_MINE) break;
+    }
+    return status;
 }
 
 void MD_LOCAL(recurrent_rest_back)(const sequence *s, int64_t t, int64_t r, int64_t p) {

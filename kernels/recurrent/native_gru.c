@@ -6,10 +6,10 @@ INLINE void cell(const sequence *s, int64_t t, int64_t r0, int64_t rows, int64_t
     const vf bias = s->bias ? load(s->bias + 2 * H + j, cols) : vset(0);
     for (int64_t k = 0; k < rows; k++, acc += 3 * VL) {
         float *gates = s->out + (t * s->N + r0 + k) * s->row + j;
-        const vf r = gate_sigmoid(vload(acc) + load(gates + H, cols));
-        const vf z = gate_sigmoid(vload(acc + VL) + load(gates + 2 * H, cols));
+        const vf r = vsigmoid(vload(acc) + load(gates + H, cols));
+        const vf z = vsigmoid(vload(acc + VL) + load(gates + 2 * H, cols));
         const vf hn = vload(acc + 2 * VL) + bias;
-        const vf n = gate_tanh(load(gates + 3 * H, cols) + r * hn);
+        const vf n = vtanh(load(gates + 3 * H, cols) + r * hn);
         store(gates, hn, cols);
         store(gates + H, r, cols);
         store(gates + 2 * H, z, cols);
@@ -55,17 +55,13 @@ static void gru_cell_back(const sequence *s, int64_t t, int64_t r, int64_t rows,
 }
 
 MD_KERNEL(gru, 2, 7) {
-    const md_array *hs = &a[0], *x = &a[2], *sizes = &a[8];
+    const md_array *hs = &a[0], *sizes = &a[8];
     const int64_t H = hs->shape[2];
     sequence s = {.T = hs->shape[0] - 1, .N = hs->shape[1], .H = H, .reverse = p[0] != 0, .gates = 3, .nv = 3,
                   .hs = (float *)hs->data, .out = (float *)a[1].data, .row = 4 * H, .input_at = H,
                   .bias = (const float *)a[7].data, .batch = (const int64_t *)sizes->data, .cell = gru_cell, .rest = gru_rest};
     if (!MD_LOCAL(recurrent_serves)(a, 8, 2) || (s.batch && !md_contiguous(sizes))) return MD_NOT_MINE;
-    const int status = MD_LOCAL(recurrent_begin)(&s, x, &a[4], &a[5], &a[6], &a[7]);
-    if (status != MD_DONE) return status;
-    start(s.hs + (s.reverse ? s.T : 0) * s.N * H, &a[3], s.N * H);
-    MD_LOCAL(recurrent_forward)(&s);
-    return MD_DONE;
+    return MD_LOCAL(recurrent_forward)(&s, &a[2], &a[3], &a[4]);
 }
 
 MD_KERNEL(gru_backward, 2, 6) {
@@ -76,8 +72,5 @@ MD_KERNEL(gru_backward, 2, 6) {
                   .hs = (float *)hs->data, .dy = (const float *)a[5].data, .batch = (const int64_t *)sizes->data,
                   .cell = gru_cell_back, .rest = MD_LOCAL(recurrent_rest_back)};
     if (!MD_LOCAL(recurrent_serves)(a, 7, -1) || (s.batch && !md_contiguous(sizes))) return MD_NOT_MINE;
-    if (MD_LOCAL(recurrent_begin_backward)(&s, &a[4], 2 * H) != MD_DONE) return MD_NO_MEMORY;
-    start(s.dh, &a[6], s.N * H);
-    MD_LOCAL(recurrent_backward)(&s);
-    return MD_DONE;
+    return MD_LOCAL(recurrent_backward)(&s, &a[4], 2 * H, &a[6]);
 }

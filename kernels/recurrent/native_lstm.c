@@ -5,17 +5,17 @@ INLINE void cell(const sequence *s, int64_t t, int64_t r, int64_t rows, int64_t 
     const int64_t H = s->H;
     for (int64_t k = 0; k < rows; k++, acc += 4 * VL) {
         float *gates = s->out + (t * s->N + r + k) * s->row + j;
-        const vf i = gate_sigmoid(vload(acc) + load(gates, cols));
-        const vf f = gate_sigmoid(vload(acc + VL) + load(gates + H, cols));
-        const vf g = gate_tanh(vload(acc + 2 * VL) + load(gates + 2 * H, cols));
-        const vf o = gate_sigmoid(vload(acc + 3 * VL) + load(gates + 3 * H, cols));
+        const vf i = vsigmoid(vload(acc) + load(gates, cols));
+        const vf f = vsigmoid(vload(acc + VL) + load(gates + H, cols));
+        const vf g = vtanh(vload(acc + 2 * VL) + load(gates + 2 * H, cols));
+        const vf o = vsigmoid(vload(acc + 3 * VL) + load(gates + 3 * H, cols));
         const vf c = f * load(before(s, s->cs, t, r + k) + j, cols) + i * g;
         store(gates, i, cols);
         store(gates + H, f, cols);
         store(gates + 2 * H, g, cols);
         store(gates + 3 * H, o, cols);
         store(after(s, s->cs, t, r + k) + j, c, cols);
-        store(after(s, s->hs, t, r + k) + j, o * gate_tanh(c), cols);
+        store(after(s, s->hs, t, r + k) + j, o * vtanh(c), cols);
     }
 }
 
@@ -38,7 +38,7 @@ INLINE void cell_back(const sequence *s, int64_t t, int64_t r, int64_t j, const 
     const float *gates = s->gates_of + row;
     float *d = s->out + row, *dh_of = s->dh + r * H + j, *dc_of = s->dc + r * H + j;
     const vf i = load(gates, cols), f = load(gates + H, cols), g = load(gates + 2 * H, cols), o = load(gates + 3 * H, cols);
-    const vf tanh_c = gate_tanh(load(after(s, s->cs, t, r) + j, cols));
+    const vf tanh_c = vtanh(load(after(s, s->cs, t, r) + j, cols));
     vf dh = vload(acc) + load(dh_of, cols);
     if (s->dy) dh += load(s->dy + (t * s->N + r) * H + j, cols);
     const vf dc = load(dc_of, cols) + dh * o * (1.0f - tanh_c) * (1.0f + tanh_c);
@@ -59,17 +59,12 @@ static void lstm_cell_back(const sequence *s, int64_t t, int64_t r, int64_t rows
 }
 
 MD_KERNEL(lstm, 3, 8) {
-    const md_array *hs = &a[0], *x = &a[3], *sizes = &a[10];
+    const md_array *hs = &a[0], *sizes = &a[10];
     sequence s = {.T = hs->shape[0] - 1, .N = hs->shape[1], .H = hs->shape[2], .reverse = p[0] != 0, .gates = 4, .nv = 4,
                   .hs = (float *)hs->data, .cs = (float *)a[1].data, .out = (float *)a[2].data, .row = 4 * hs->shape[2],
                   .batch = (const int64_t *)sizes->data, .cell = lstm_cell, .rest = lstm_rest};
     if (!MD_LOCAL(recurrent_serves)(a, 10, 3) || (s.batch && !md_contiguous(sizes))) return MD_NOT_MINE;
-    const int status = MD_LOCAL(recurrent_begin)(&s, x, &a[6], &a[7], &a[8], &a[9]);
-    if (status != MD_DONE) return status;
-    start(s.hs + (s.reverse ? s.T : 0) * s.N * s.H, &a[4], s.N * s.H);
-    start(s.cs + (s.reverse ? s.T : 0) * s.N * s.H, &a[5], s.N * s.H);
-    MD_LOCAL(recurrent_forward)(&s);
-    return MD_DONE;
+    return MD_LOCAL(recurrent_forward)(&s, &a[3], &a[4], &a[6]);
 }
 
 MD_KERNEL(lstm_backward, 3, 7) {
@@ -79,9 +74,5 @@ MD_KERNEL(lstm_backward, 3, 7) {
                   .gates_of = (const float *)a[3].data, .cs = (float *)cs->data, .dy = (const float *)a[6].data,
                   .batch = (const int64_t *)sizes->data, .cell = lstm_cell_back, .rest = MD_LOCAL(recurrent_rest_back)};
     if (!MD_LOCAL(recurrent_serves)(a, 9, -1) || (s.batch && !md_contiguous(sizes))) return MD_NOT_MINE;
-    if (MD_LOCAL(recurrent_begin_backward)(&s, &a[5], 0) != MD_DONE) return MD_NO_MEMORY;
-    start(s.dh, &a[7], s.N * s.H);
-    start(s.dc, &a[8], s.N * s.H);
-    MD_LOCAL(recurrent_backward)(&s);
-    return MD_DONE;
+    return MD_LOCAL(recurrent_backward)(&s, &a[5], 0, &a[7]);
 }

@@ -6,7 +6,7 @@ static void rnn_cell(const sequence *s, int64_t t, int64_t r, int64_t rows, int6
         for (int64_t j = p * 4 * VL, v = 0; v < 4 && j < s->H; v++, j += VL) {
             float *h = after(s, s->hs, t, r + k) + j;
             const vf x = vload(acc + (k * 4 + v) * VL) + load(h, s->H - j);
-            store(h, s->relu ? vmax(vset(0), x) : gate_tanh(x), s->H - j);
+            store(h, s->relu ? vmax(vset(0), x) : vtanh(x), s->H - j);
         }
 }
 
@@ -29,17 +29,13 @@ static void rnn_cell_back(const sequence *s, int64_t t, int64_t r, int64_t rows,
 }
 
 MD_KERNEL(rnn, 1, 7) {
-    const md_array *hs = &a[0], *x = &a[1], *sizes = &a[7];
+    const md_array *hs = &a[0], *sizes = &a[7];
     const int64_t N = hs->shape[1], H = hs->shape[2];
     sequence s = {.T = hs->shape[0] - 1, .N = N, .H = H, .reverse = p[0] != 0, .relu = p[1] != 0, .gates = 1, .nv = 4,
                   .hs = (float *)hs->data, .row = H, .batch = (const int64_t *)sizes->data, .cell = rnn_cell, .rest = rnn_rest};
     s.out = s.hs + (1 - s.reverse) * N * H;
     if (!MD_LOCAL(recurrent_serves)(a, 7, 1) || (s.batch && !md_contiguous(sizes))) return MD_NOT_MINE;
-    const int status = MD_LOCAL(recurrent_begin)(&s, x, &a[3], &a[4], &a[5], &a[6]);
-    if (status != MD_DONE) return status;
-    start(s.hs + (s.reverse ? s.T : 0) * N * H, &a[2], N * H);
-    MD_LOCAL(recurrent_forward)(&s);
-    return MD_DONE;
+    return MD_LOCAL(recurrent_forward)(&s, &a[1], &a[2], &a[3]);
 }
 
 MD_KERNEL(rnn_backward, 2, 5) {
@@ -50,8 +46,5 @@ MD_KERNEL(rnn_backward, 2, 5) {
                   .dy = (const float *)a[4].data, .batch = (const int64_t *)sizes->data, .cell = rnn_cell_back,
                   .rest = MD_LOCAL(recurrent_rest_back)};
     if (!MD_LOCAL(recurrent_serves)(a, 6, -1) || (s.batch && !md_contiguous(sizes))) return MD_NOT_MINE;
-    if (MD_LOCAL(recurrent_begin_backward)(&s, &a[3], 0) != MD_DONE) return MD_NO_MEMORY;
-    start(s.dh, &a[5], s.N * H);
-    MD_LOCAL(recurrent_backward)(&s);
-    return MD_DONE;
+    return MD_LOCAL(recurrent_backward)(&s, &a[3], 0, &a[5]);
 }
