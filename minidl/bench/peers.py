@@ -123,6 +123,16 @@ def torch_matmul_bf16(torch, a, b, bias=None):
     return None if bias is not None else call
 
 
+@torch_peer("to_bf16")
+def torch_to_bf16(torch, x):
+    return lambda: x.to(torch.bfloat16).view(torch.uint16)
+
+
+@torch_peer("from_bf16")
+def torch_from_bf16(torch, u):
+    return lambda: u.view(torch.bfloat16).float()
+
+
 def pair(value):
     return [value, value] if isinstance(value, int) else list(value)
 
@@ -202,6 +212,13 @@ def torch_layer_norm_backward(torch, g, x, mean, rstd, weight=None):
 @torch_peer("rms_norm")
 def torch_rms_norm(torch, x, weight=None, eps=None):
     return lambda: (torch.nn.functional.rms_norm(x, x.shape[1:], weight, eps), None)
+
+
+@torch_peer("rms_norm_backward")
+def torch_rms_norm_backward(torch, g, x, rstd, weight=None):
+    leaves = [a.requires_grad_() for a in (x, weight) if a is not None]
+    y = torch.nn.functional.rms_norm(x, x.shape[1:], weight, 1e-6)  # what the cases' rstd was computed with
+    return lambda: torch.autograd.grad(y, leaves, g, retain_graph=True) + (None,) * (weight is None)
 
 
 @torch_peer("batch_norm")
@@ -322,6 +339,28 @@ def torch_adam_update(torch, params, grads, exp_avgs, exp_avg_sqs, largest=None,
     def call():
         update(params, grads, exp_avgs, exp_avg_sqs, largest, steps, **options)
         return (*params, *exp_avgs, *exp_avg_sqs, *largest)
+    return call
+
+
+@torch_peer("total_norm")
+def torch_total_norm(torch, arrays, order=2.0):
+    return lambda: torch.nn.utils.get_total_norm(arrays, order)
+
+
+@torch_peer("scale")
+def torch_scale(torch, arrays, factor):
+    def call():
+        torch._foreach_mul_(arrays, factor)
+        return arrays
+    return call
+
+
+@torch_peer("clamp")
+def torch_clamp(torch, arrays, low, high):
+    def call():
+        torch._foreach_clamp_min_(arrays, low)
+        torch._foreach_clamp_max_(arrays, high)
+        return arrays
     return call
 
 

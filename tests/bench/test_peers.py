@@ -8,19 +8,20 @@ from minidl.bench import measure
 from minidl.bench.peers import PEERS, peer
 from minidl.kernels import _check, _dispatch
 
-ODD = ("special", "one row", "nothing")  # infinities and NaN; variances of 0, where all is rounding; no arrays
+ODD = ("special", "edges", "one row", "nothing")  # infinities and NaN; variances of 0, where all is rounding; no arrays
+LISTS = ("sgd_update", "adam_update", "total_norm", "scale", "clamp")
 PACKAGES = {"PyTorch": "torch", "ONNX Runtime": "onnxruntime", "JAX": "jax", "TensorFlow": "tensorflow"}
 SETTINGS = [pytest.param(kernel, label, id=f"{kernel} by {label}") for kernel, labels in PEERS.items() for label in labels]
 
 
 def small_cases(kernel):
-    """Its cases that are not empty, of float32 throughout, and lie without gaps: the first fifteen; of an optimizer those of
-    real networks, for the others hold empty arrays."""
-    if kernel.endswith("_update"):
+    """Its cases that are not empty, of float32 throughout, and lie without gaps: the first fifteen; of lists those of real
+    networks, for the others hold empty arrays."""
+    if kernel in LISTS:
         return [c for c in _dispatch.kernels[kernel].cases() if c.bench][:2]
 
     def usual(a):
-        return a.size > 1 and a.dtype in ("f4", "i8", "u1", "?") and (a.strides == np.copy(a, order="K").strides)
+        return a.size > 1 and a.dtype in ("f4", "i8", "i1", "u1", "u2", "?") and (a.strides == np.copy(a, order="K").strides)
 
     cases = (c for c in _dispatch.kernels[kernel].cases() if not c.bench and not c.label.startswith(ODD))
     return [c for c in cases if all(usual(a) for a in (*c.args, *c.kwargs.values()) if isinstance(a, np.ndarray))][:15]
