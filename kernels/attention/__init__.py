@@ -6,15 +6,20 @@ import numpy as np
 
 from .._cases import case, normal, uniform
 from .._dispatch import _allocate, kernel
+from ..dropout import dropout_params
 from ..elementwise import floating
 
 
 class AttentionParams(NamedTuple):
     causal: bool
     scale: float
+    threshold: int  # of dropout: see DropoutParams
+    kept_scale: float
+    key0: int
+    key1: int
 
 
-def checked(name, q, k, v, mask, causal, scale):
+def checked(name, q, k, v, mask, causal, scale, dropout):
     """The mask spread to (N, H, T, S), or None, and the parameters. Raises ValueError where shapes or dtypes do not fit."""
     for key, x in (("q", q), ("k", k), ("v", v)):
         floating(name, key, x)
@@ -34,7 +39,7 @@ def checked(name, q, k, v, mask, causal, scale):
             mask = np.broadcast_to(mask, wanted)
         except ValueError:
             raise ValueError(f"{name}: mask {mask.shape}: one that broadcasts to {wanted} expected") from None
-    return mask, AttentionParams(causal, 1 / sqrt(size) if scale is None else scale)
+    return mask, AttentionParams(causal, 1 / sqrt(size) if scale is None else scale, *dropout_params(name, *dropout))
 
 
 def laid_out(like, shape):
@@ -68,28 +73,29 @@ def laid_out_alike(*arrays):
 
 
 @kernel(tolerance=4e-6)  # a score's rounding, about 1e-7 of its terms, becomes the relative error of its exponential
-def attention(q, k, v, mask=None, causal=False, scale=None):
+def attention(q, k, v, mask=None, causal=False, scale=None, dropout_p=0.0, seed=0):
     """softmax(scale q k^T + mask) v along the keys, and the logarithm of the softmax's denominator.
 
     q: (N, H, T, D); k: (N, Hk, S, D), v: (N, Hk, S, Dv) with Hk a divisor of H: each key and value head serves H / Hk
     query heads in turn. mask: broadcastable to (N, H, T, S), added if floating, True where a query sees a key if bool.
     causal: query t sees keys 0 to t. scale: 1 / sqrt(D) if None. Returns y (N, H, T, Dv), with heads and positions in
-    memory as q has them, and lse (N, H, T). A query that sees no key gives 0 and -inf. Raises ValueError where shapes or
-    dtypes do not match.
+    memory as q has them, and lse (N, H, T). A query that sees no key gives 0 and -inf. dropout_p: each weight of the softmax
+    is dropped with this probability or divided by what it leaves, as `dropout` does with the same seed to an array
+    (N, H, T, S rounded up to a multiple of 64). Raises ValueError where shapes or dtypes do not match.
     """
-    mask, p = checked("attention", q, k, v, mask, causal, scale)
+    mask, p = checked("attention", q, k, v, mask, causal, scale, (dropout_p, seed))
     return [laid_out(q, q.shape[:3] + v.shape[3:]), (q.shape[:3], q.dtype)], (q, k, v, mask), p
 
 
 @kernel(tolerance=8e-6, repeats=False)  # as above, and the gradient of a score is a difference
-def attention_backward(g, q, k, v, y, lse, mask=None, causal=False, scale=None):
+def attention_backward(g, q, k, v, y, lse, mask=None, causal=False, scale=None, dropout_p=0.0, seed=0):
     """The derivatives of `attention` by q, k and v. g, y: (N, H, T, Dv); lse: (N, H, T), as `attention` returned them.
 
-    With P the softmax and dP = g v^T: dS = P (dP - sum(g y)), dq = scale dS k, dk = scale dS^T q, dv = P^T g. Returns
-    dq, dk and dv, shaped and laid out as q, k and v: side by side in memory where these are. Raises ValueError where shapes
-    or dtypes do not match.
+    With P the softmax, F the factors of dropout and dP = F g v^T: dS = P (dP - sum(g y)), dq = scale dS k, dk = scale dS^T q,
+    dv = (F P)^T g. Returns dq, dk and dv, shaped and laid out as q, k and v: side by side in memory where these are. Raises
+    ValueError where shapes or dtypes do not match.
     """
-    mask, p = checked("attention_backward", q, k, v, mask, causal, scale)
+    mask, p = checked("attention_backward", q, k, v, mask, causal, scale, (dropout_p, seed))
     values = q.shape[:3] + v.shape[3:]
     for key, x, shape in (("g", g, values), ("y", y, values), ("lse", lse, q.shape[:3])):
         if x.shape != shape or x.dtype != q.dtype:
@@ -144,11 +150,17 @@ def inputs():
     special[1][0, 1, 90] = 0
     yield "NaN", special, {}, False
     yield "causal, two queries", qkv(2, 4, 2, 2, 70, 32), {"causal": True}, False
+    for shape in [(2, 4, 2, 100, 67, 40), (1, 2, 2, 70, 128, 32), (1, 2, 1, 2, 150, 16)]:
+        for p, causal in [(0.3, False), (0.1, True), (1.0, False)]:
+            options = {"causal": causal, "dropout_p": p, "seed": 2**40 + 3}
+            yield f"{shape} causal={causal} dropout={p}", qkv(*shape), options, False
     for name, shape, causal in [
             ("GPT-2 small", (1, 12, 12, 1024, 1024, 64), True), ("GPT 6x384", (12, 6, 6, 256, 256, 64), True),
             ("Llama block", (1, 32, 8, 256, 256, 128), True), ("size 128", (1, 16, 16, 512, 512, 128), True),
             ("encoder", (4, 8, 8, 512, 512, 64), False), ("one token", (1, 12, 12, 1, 1024, 64), False)]:
         yield name, qkv(*shape, layout=heads_inside if name != "one token" else lambda x: x), {"causal": causal}, True
+    options = {"causal": True, "dropout_p": 0.2, "seed": 1}
+    yield "GPT 6x384, dropout", qkv(12, 6, 6, 256, 256, 64, layout=heads_inside), options, True
 
 
 @attention.examples

@@ -11,6 +11,7 @@
  * whole vectors: others have been copied with zeros at their end (padded.h). */
 #ifndef MD_ATTENTION_H
 #define MD_ATTENTION_H
+#include "philox.h"
 #include "rows.h"
 
 enum { BLOCK = 64, STRIP = 16, MAX_SIZE = 1024, ROWS = 6 };
@@ -24,13 +25,14 @@ enum { VECTORS = 2 };
 typedef struct {
     md_array y, q, k, v, mask, lse, g, dq, dk, dv;
     int64_t heads, groups, length, keys, size, value_size, query_blocks, key_blocks, parts;
-    float scale;
-    int causal;
+    float scale, kept_scale;
+    uint32_t threshold, key0, key1; /* of dropout, if drops */
+    int causal, drops;
     _Atomic int status;
 } job;
 
-/* A task's memory: D x BLOCK, Dv x BLOCK, BLOCK x BLOCK twice, BLOCK x Dv. */
-typedef struct { float *qt, *gt, *st, *dst, *o; } work;
+/* A task's memory: D x BLOCK, Dv x BLOCK, BLOCK x BLOCK three times, BLOCK x Dv. */
+typedef struct { float *qt, *gt, *st, *dst, *kept, *o; } work;
 typedef struct { float *at; int64_t stride; } rows_of;  /* the keys or values of a head, or what is added up for them */
 
 INLINE float *row(const md_array *a, int64_t n, int64_t h, int64_t t) {
@@ -157,6 +159,30 @@ static inline void add_mask(const job *c, float *st, int64_t n, int64_t h, int64
         }
 }
 
+/* What dropout multiplies a block of weights by, turned as they are. A row's words follow each other from one key to the next. */
+static inline void draw_kept(const job *c, float *kept, int64_t n, int64_t h, int64_t t0, int64_t queries, int64_t s0) {
+    for (int64_t t = 0; t < queries; t += VL) {
+        uint32_t words[VL][WORDS];
+        for (int i = 0; i < VL; i++) {
+            const int64_t line = (n * c->heads + h) * c->length + t0 + md_min(t + i, queries - 1);
+            draw(words[i], line * c->key_blocks + s0 / BLOCK, c->key0, c->key1);
+        }
+        for (int64_t s = 0; s < BLOCK; s += VL) {
+            vf r[VL];
+#pragma GCC unroll 16
+            for (int i = 0; i < VL; i++)
+                r[i] = vsel((vu)vload((float *)words[i] + s) >= c->threshold, vset(c->kept_scale), vset(0));
+            vtranspose(r);
+#pragma GCC unroll 16
+            for (int i = 0; i < VL; i++) vstore(kept + (s + i) * BLOCK + t, r[i]);
+        }
+    }
+}
+static inline void multiply_block(float *st, const float *kept, int64_t width, int64_t keys) {
+    for (int64_t s = 0; s < keys; s++)
+        for (int64_t j = 0; j < width; j += VL) vstore(st + s * BLOCK + j, vload(st + s * BLOCK + j) * vload(kept + s * BLOCK + j));
+}
+
 /* Is this the block on the diagonal of causal attention, of which a query sees the keys up to its own? */
 INLINE int on_diagonal(const job *c, int64_t t0, int64_t s0) { return c->causal && t0 == s0; }
 
@@ -190,13 +216,14 @@ INLINE int64_t seen(const job *c, int64_t t1) { return c->causal ? md_min(c->key
 /* A task's memory; 0, and said so, where there is none. */
 static inline int reserve(job *c, work *w) {
     const int64_t size = c->size * BLOCK, value_size = c->value_size * BLOCK, block = BLOCK * BLOCK;
-    float *p = md_scratch(MD_SLOT_B, (size_t)(size + 2 * value_size + 2 * block) * sizeof(float));
+    float *p = md_scratch(MD_SLOT_B, (size_t)(size + 2 * value_size + 3 * block) * sizeof(float));
     if (!p) c->status = MD_NO_MEMORY;
     w->qt = p;
     w->gt = p + size;
     w->o = w->gt + value_size;
     w->st = w->o + value_size;
     w->dst = w->st + block;
+    w->kept = w->dst + block;
     return p != NULL;
 }
 
@@ -220,7 +247,8 @@ static inline void over(job *c, int64_t tasks, void (*task)(int64_t, void *)) {
 static inline int describe(job *c, const md_array *q, const md_array *k, const md_array *v, const md_array *mask,
                            const double *p) {
     *c = (job){.q = *q, .k = *k, .v = *v, .mask = *mask, .heads = q->shape[1], .groups = k->shape[1], .length = q->shape[2],
-               .keys = k->shape[2], .size = q->shape[3], .value_size = v->shape[3], .causal = p[0] != 0, .scale = (float)p[1]};
+               .keys = k->shape[2], .size = q->shape[3], .value_size = v->shape[3], .causal = p[0] != 0, .scale = (float)p[1], .threshold = (uint32_t)p[2],
+               .kept_scale = (float)p[3], .drops = p[3] != 1, .key0 = (uint32_t)p[4], .key1 = (uint32_t)p[5]};
     c->query_blocks = md_ceil_div(c->length, BLOCK);
     c->key_blocks = md_ceil_div(c->keys, BLOCK);
     return q->dtype == MD_F32 && k->dtype == MD_F32 && v->dtype == MD_F32 && c->size <= MAX_SIZE && c->value_size <= MAX_SIZE;

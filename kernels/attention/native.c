@@ -70,6 +70,10 @@ static void forward_block(job *c, const work *w, rows_of k, rows_of v, int64_t n
         scores(w->st, k.at + s0 * k.stride, k.stride, w->qt, c->size, queries, keys, diagonal);
         if (c->mask.data) add_mask(c, w->st, n, h, t0, queries, s0, keys);
         const int fades = softmax_block(w->st, &state, width, keys, diagonal);
+        if (c->drops) {
+            draw_kept(c, w->kept, n, h, t0, queries, s0);
+            multiply_block(w->st, w->kept, width, keys);
+        }
         if (fades && s0) scale_rows(w->o, size, w->o, size, state.fade, queries);
         const int64_t strip = diagonal ? STRIP : queries;
         for (int64_t t = 0; t < queries; t += strip)
@@ -152,7 +156,7 @@ static int attend(const md_array *a, __attribute__((unused)) int n, const double
     describe(&c, &a[2], &a[3], &a[4], &a[5], p);
     c.y = a[0];
     c.lse = a[1];
-    const int few = c.length <= FEW;
+    const int few = c.length <= FEW && !c.drops;
     const int64_t key_heads = c.q.shape[0] * c.groups, threads = md_get_threads();
     const int64_t blocks = c.heads / md_max(1, c.groups) * (few ? c.length : c.query_blocks);
     c.parts = key_heads % threads == 0 || key_heads >= 4 * threads ? 1 : md_min(blocks, md_ceil_div(4 * threads, key_heads));

@@ -61,7 +61,12 @@ static void backward_block(job *c, work *w, const key_head *of, int64_t n, int64
         scores(w->st, k, of->k.stride, w->qt, c->size, queries, keys, diagonal);
         if (c->mask.data) add_mask(c, w->st, n, h, t0, queries, s0, keys);
         scores(w->dst, v, of->v.stride, w->gt, c->value_size, queries, keys, diagonal);
+        if (c->drops) {
+            draw_kept(c, w->kept, n, h, t0, queries, s0);
+            multiply_block(w->dst, w->kept, width, keys);
+        }
         slopes_block(w->st, w->dst, &state, c->scale, width, keys, diagonal);
+        if (c->drops) multiply_block(w->st, w->kept, width, keys);
         const int64_t strip = diagonal ? STRIP : BLOCK;
         for (int64_t t = 0; to_dq && t < queries; t += strip)
             product(dq + t * c->dq.stride[2], c->dq.stride[2], w->dst + t, 1, BLOCK, k, of->k.stride,
@@ -185,7 +190,7 @@ static int derive(const md_array *a, __attribute__((unused)) int n, const double
     c.lse = a[8];
     const int64_t batch = c.q.shape[0], key_heads = batch * c.groups, threads = md_get_threads();
     const int enough = key_heads % threads == 0 || key_heads >= 4 * threads;
-    if (enough) over(&c, key_heads, c.length && c.length <= FEW ? backward_few : backward_head);
+    if (enough) over(&c, key_heads, c.length && c.length <= FEW && !c.drops ? backward_few : backward_head);
     else {
         over(&c, batch * c.heads * c.query_blocks, backward_query_block);
         over(&c, key_heads * c.key_blocks, backward_key_block);

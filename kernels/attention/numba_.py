@@ -8,7 +8,7 @@ FAST = {"contract", "reassoc", "nsz"}
 
 
 def attention(y, lse, q, k, v, mask, p):
-    if q.dtype != np.float32:
+    if q.dtype != np.float32 or p.kept_scale != 1:
         return NotImplemented
     out = np.empty(y.shape, y.dtype)
     forward(out, lse, *dense(q, k, v), added(mask, q, k), p.causal, np.float32(p.scale))
@@ -16,7 +16,7 @@ def attention(y, lse, q, k, v, mask, p):
 
 
 def attention_backward(dq, dk, dv, g, q, k, v, y, lse, mask, p):
-    if q.dtype != np.float32:
+    if q.dtype != np.float32 or p.kept_scale != 1:
         return NotImplemented
     gradients = [np.zeros(x.shape, x.dtype) for x in (q, k, v)]
     backward(*gradients, *dense(g, q, k, v, y, lse), added(mask, q, k), p.causal, np.float32(p.scale))

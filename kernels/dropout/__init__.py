@@ -15,6 +15,14 @@ class DropoutParams(NamedTuple):
     key1: int
 
 
+def dropout_params(name, p, seed):
+    if not 0 <= p <= 1:
+        raise ValueError(f"{name}: p={p!r}: a probability, 0 <= p <= 1, expected")
+    if not 0 <= seed < 2**64:
+        raise ValueError(f"{name}: seed={seed!r}: a whole number of 64 bits expected")
+    return DropoutParams(min(round(p * 2**32), 2**32 - 1), 1 / (1 - p) if p < 1 else 0.0, seed % 2**32, seed >> 32)
+
+
 @kernel(tolerance=0, repeats=False)  # every version draws the same bits
 def dropout(x, p, seed):
     """x / (1 - p) where an element is kept, else x * 0; each is dropped with probability p.
@@ -25,14 +33,9 @@ def dropout(x, p, seed):
     Raises ValueError unless 0 <= p <= 1 and 0 <= seed < 2**64.
     """
     floating("dropout", "x", x)
-    if not 0 <= p <= 1:
-        raise ValueError(f"dropout: p={p!r}: a probability, 0 <= p <= 1, expected")
-    if not 0 <= seed < 2**64:
-        raise ValueError(f"dropout: seed={seed!r}: a whole number of 64 bits expected")
     if type(x) is np.ndarray:
         x = np.asarray(x, order="C")
-    params = DropoutParams(min(round(p * 2**32), 2**32 - 1), 1 / (1 - p) if p < 1 else 0.0, seed % 2**32, seed >> 32)
-    return [(x.shape, x.dtype)], (x,), params
+    return [(x.shape, x.dtype)], (x,), dropout_params("dropout", p, seed)
 
 
 @dropout.cost

@@ -16,11 +16,15 @@ def philox(counter, key):
     return c0, c1, c2, c3
 
 
-def dropout(y, x, p):
-    groups = -(-y.size // 64)
-    blocks = np.arange(16 * groups, dtype=np.uint64)
+def kept(first, groups, p):
+    """What the elements of so many groups of 64, from group `first` on, are multiplied by."""
+    blocks = np.arange(16 * first, 16 * (first + groups), dtype=np.uint64)
     zero = np.zeros_like(blocks)
     words = philox((blocks & LOW, blocks >> HALF, zero, zero), (p.key0, p.key1))
-    words = np.stack(words).reshape(4, groups, 16).transpose(1, 0, 2).reshape(-1)[:y.size]  # 16 first words, 16 second ...
-    factor = np.where(words >= p.threshold, p.scale, 0.0).astype(y.dtype).reshape(y.shape)
+    words = np.stack(words).reshape(4, groups, 16).transpose(1, 0, 2).reshape(-1)  # 16 first words, 16 second ...
+    return np.where(words >= p.threshold, p.scale, 0.0)
+
+
+def dropout(y, x, p):
+    factor = kept(0, -(-y.size // 64), p)[:y.size].astype(y.dtype).reshape(y.shape)
     np.multiply(x, np.asarray(factor, like=x), out=y)

@@ -177,9 +177,9 @@ def torch_cross_entropy_backward(torch, g, logits, lse, target, weight=None, ign
 
 
 @torch_peer("attention")
-def torch_attention(torch, q, k, v, mask=None, causal=False, scale=None):
+def torch_attention(torch, q, k, v, mask=None, causal=False, scale=None, **dropout):
     """PyTorch's flash attention for the CPU; heads of grouped queries are repeated beforehand."""
-    if mask is not None or v.shape[-1] != q.shape[-1]:
+    if mask is not None or v.shape[-1] != q.shape[-1] or dropout:
         return None
     k, v = (x.repeat_interleave(q.shape[1] // x.shape[1], 1) for x in (k, v))
     forward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
@@ -187,8 +187,8 @@ def torch_attention(torch, q, k, v, mask=None, causal=False, scale=None):
 
 
 @torch_peer("attention_backward")
-def torch_attention_backward(torch, g, q, k, v, y, lse, mask=None, causal=False, scale=None):
-    if mask is not None or v.shape != k.shape or k.shape[1] != q.shape[1]:
+def torch_attention_backward(torch, g, q, k, v, y, lse, mask=None, causal=False, scale=None, **dropout):
+    if mask is not None or dropout or v.shape != k.shape or k.shape[1] != q.shape[1]:
         return None
     backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
     return lambda: backward(g, q, k, v, y, lse, 0.0, causal, scale=scale)

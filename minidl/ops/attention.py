@@ -8,8 +8,8 @@ import numpy as np
 
 from .. import kernels
 from ..autograd import op
+from ..autograd.tensor import wrap
 from .activation import softmax
-from .dropout import dropout
 from .index import where
 from .reduce import all as all_of
 from .shape import broadcast_to, repeat
@@ -18,59 +18,62 @@ MINUS_INFINITY = float("-inf")
 
 
 @op
-def attention(q, k, v, mask=None, causal=False, scale=None):
-    """y = P v and lse, the logarithm of the softmax's denominator; P is never in memory as a whole.
+def attention(q, k, v, mask=None, causal=False, scale=None, dropout_p=0.0, seed=0):
+    """y = F P v and lse, the logarithm of the softmax's denominator; P is never in memory as a whole.
 
     dL/dq, dk, dv = attention_backward; dlse/dS = P. Shapes: q (N, H, T, D), k (N, Hk, S, D), v (N, Hk, S, Dv) with Hk a
     divisor of H, mask broadcastable to (N, H, T, S): added, or if bool True where a query sees a key; causal: query t sees
-    keys 0 to t -> (N, H, T, Dv), (N, H, T).
+    keys 0 to t -> (N, H, T, Dv), (N, H, T). F: the factors of dropout with this probability and seed.
     """
-    return kernels.attention(q, k, v, mask, causal, scale)
+    return kernels.attention(q, k, v, mask, causal, scale, **dropping(dropout_p, seed))
 
 
 @attention.vjp
-def attention_vjp(g, y, q, k, v, mask, causal, scale, need):
+def attention_vjp(g, y, q, k, v, mask, causal, scale, dropout_p, seed, need):
     dy, dlse = g
     if dlse is None and not need[3]:
-        dq, dk, dv = attention_backward(dy, q, k, v, y[0], y[1], mask, causal, scale)
+        dq, dk, dv = attention_backward(dy, q, k, v, y[0], y[1], mask, causal, scale, dropout_p, seed)
         return dq if need[0] else None, dk if need[1] else None, dv if need[2] else None
     # the gradient of a mask is as large as P, and lse is for those who ask: by the definition
     weights = attention_weights(q, k, mask, causal, scale)
+    kept = kept_weights(weights, dropout_p, seed)
     scale, groups, k, v = by_definition(q, k, v, scale)
     slopes = 0 if dlse is None else dlse[..., None]
     if dy is not None:
-        slopes = slopes + dy @ v.mT - (dy * y[0]).sum(axis=-1, keepdims=True)
+        slopes = slopes + kept * (dy @ v.mT) - (dy * y[0]).sum(axis=-1, keepdims=True)
     ds = weights * slopes
     return (scale * (ds @ k) if need[0] else None, summed(scale * (ds.mT @ q), groups) if need[1] else None,
-            summed(weights.mT @ dy, groups) if need[2] and dy is not None else None, ds if need[3] else None)
+            summed((kept * weights).mT @ dy, groups) if need[2] and dy is not None else None, ds if need[3] else None)
 
 
 @op
-def attention_backward(dy, q, k, v, y, lse, mask=None, causal=False, scale=None):
-    """dq = scale dS k, dk = scale dS^T q, dv = P^T dy, with dS = P (dP - sum of P dP along the keys) and dP = dy v^T.
+def attention_backward(dy, q, k, v, y, lse, mask=None, causal=False, scale=None, dropout_p=0.0, seed=0):
+    """dq = scale dS k, dk = scale dS^T q, dv = (F P)^T dy, with dS = P (dP - sum of P dP along the keys) and dP = F dy v^T.
 
     For the gradients A, B and C of the three and M = scale (A k^T + q B^T), Q(x) = P (x - sum of P x): d/d(dP) = Q(M),
-    d/dP = M (dP - sum of P dP) - dP sum of P M + dy C^T, d/dS = Q(d/dP), and from there to dy, q, k, v and the mask.
+    d/dP = M (dP - sum of P dP) - dP sum of P M + F dy C^T, d/dS = Q(d/dP), and from there to dy, q, k, v and the mask.
     y and lse are those of q, k, v and the mask: their share is in the derivatives by these. Shapes: as for attention.
     """
-    return kernels.attention_backward(dy, q, k, v, y, lse, mask, causal, scale)
+    return kernels.attention_backward(dy, q, k, v, y, lse, mask, causal, scale, **dropping(dropout_p, seed))
 
 
 @attention_backward.vjp
-def attention_backward_vjp(g, dy, q, k, v, mask, causal, scale):
+def attention_backward_vjp(g, dy, q, k, v, mask, causal, scale, dropout_p, seed):
     weights = attention_weights(q, k, mask, causal, scale)
+    kept = kept_weights(weights, dropout_p, seed)
     scale, groups, k, v = by_definition(q, k, v, scale)
     a, b, c = (None if x is None else spread(x, q.shape[1]) for x in g)
-    centered = dy @ v.mT
+    centered = kept * (dy @ v.mT)
     by_dp = by_dy = 0
-    by_weights = 0 if c is None else dy @ c.mT
+    by_weights = 0 if c is None else kept * (dy @ c.mT)
     if c is not None:
-        by_dy = weights @ c
+        by_dy = (kept * weights) @ c
     if a is not None or b is not None:
         m = scale * (0 if a is None else a @ k.mT) + scale * (0 if b is None else q @ b.mT)
         mean = (weights * m).sum(axis=-1, keepdims=True)
         by_dp = weights * (m - mean)
         by_weights = by_weights + m * (centered - (weights * centered).sum(axis=-1, keepdims=True)) - mean * centered
+        by_dp = kept * by_dp
         by_dy = by_dy + by_dp @ v
     centered = weights * (centered - (weights * centered).sum(axis=-1, keepdims=True))  # dS
     by_scores = weights * (by_weights - (weights * by_weights).sum(axis=-1, keepdims=True))
@@ -110,10 +113,24 @@ def rotate_vjp(g, angles):
 
 
 def attended(q, k, v, mask=None, causal=False, scale=None, dropout_p=0.0):
-    """y of `attention`, with weights that are dropped with a probability; then they are in memory as a whole."""
+    """y of `attention`, with weights that are dropped with a probability by a seed of minidl.random.default_generator."""
     if not dropout_p:
         return attention(q, k, v, mask, causal, scale)[0]
-    return dropout(attention_weights(q, k, mask, causal, scale), dropout_p) @ spread(v, q.shape[1])
+    from ..random import default_generator
+    return attention(q, k, v, mask, causal, scale, dropout_p, default_generator.numpy.bit_generator.random_raw())[0]
+
+
+def dropping(dropout_p, seed):
+    """Options of the kernels that are there only where they are needed: calls without options are quicker."""
+    return {"dropout_p": dropout_p, "seed": seed} if dropout_p else {}
+
+
+def kept_weights(weights, dropout_p, seed):
+    """What dropout multiplies the softmax's weights (N, H, T, S) by, as the kernels do."""
+    if not dropout_p:
+        return 1
+    ones = np.ones((*weights.shape[:3], -(-weights.shape[3] // 64) * 64), weights.dtype, like=weights.array)
+    return wrap(kernels.dropout(ones, dropout_p, seed)[..., :weights.shape[3]])
 
 
 def by_definition(q, k, v, scale):
@@ -156,7 +173,7 @@ def scaled_dot_product_attention(query, key, value, attn_mask=None, dropout_p=0.
     query (..., H, T, E), key (..., H, S, E), value (..., H, S, Ev), or without the heads' axis -> (..., H, T, Ev); with
     enable_gqa, the keys' and values' H may be a divisor of the query's. attn_mask, broadcastable to (..., H, T, S): added if
     floating; if bool, True where a query sees a key. is_causal: query t sees keys 0 to t. A query that sees no key gives 0.
-    dropout_p: weights are dropped with this probability; without it, they are never in memory as a whole. Raises ValueError
+    dropout_p: weights are dropped with this probability. They are never in memory as a whole. Raises ValueError
     where shapes or dtypes do not match, or for a mask with is_causal.
     """
     name = "scaled_dot_product_attention"

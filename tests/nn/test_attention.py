@@ -8,7 +8,7 @@ import minidl.nn.functional as F
 from minidl import nn
 from minidl.autograd import gradcheck, gradgradcheck
 from minidl.autograd.tensor import wrap
-from minidl.ops.attention import attention, attention_backward, attention_weights
+from minidl.ops.attention import attention, attention_backward, attention_weights, spread
 from minidl.ops.shape import rejoin
 
 random = np.random.default_rng(0)
@@ -92,11 +92,26 @@ def test_a_hidden_query_gives_zero_and_no_gradient():
         assert not result[:, :, 1].any() and result[:, :, ::2].all()
 
 
+@pytest.mark.parametrize("causal, groups", [(False, 2), (True, 1)])
+def test_dropout_drops_the_weights_that_the_same_seed_drops_elsewhere(causal, groups):
+    arrays = [random.standard_normal(shape) for shape in ((2, 2, 5, 4), (2, groups, 70, 4), (2, groups, 70, 3))]
+    q, k, v = (ml.tensor(x, requires_grad=True) for x in arrays)
+    kept = ml.kernels.dropout(np.ones((2, 2, 5, 128)), 0.3, 77)[..., :70]
+    weights = attention_weights(q, k, None, causal) * ml.tensor(kept)
+    wanted = weights @ spread(v, 2)
+    assert np.allclose(attention(q, k, v, None, causal, None, 0.3, 77)[0].detach().numpy(), wanted.detach().numpy())
+    q, k, v = (ml.tensor(x[:, :, :4].copy(), requires_grad=True) for x in arrays)
+
+    def y(q, k, v):
+        return attention(q, k, v, None, causal, None, 0.3, 77)[0]
+    assert gradcheck(y, (q, k, v)) and gradgradcheck(y, (q, k, v))
+
+
 def test_dropout_of_the_weights_keeps_their_mean():
     q, k = ml.zeros(1, 1, 2000, 4, requires_grad=True), ml.zeros(1, 1, 8, 4)
     y = F.scaled_dot_product_attention(q, k, ml.ones(1, 1, 8, 3), dropout_p=0.25)
     assert 0.97 < y.mean().item() < 1.03 and y.std().item() > 0.1
-    with pytest.raises(ValueError, match=r"dropout: p=1\.5"):
+    with pytest.raises(ValueError, match=r"attention: p=1\.5"):
         F.scaled_dot_product_attention(q, k, k, dropout_p=1.5)
 
 
