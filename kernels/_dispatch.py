@@ -171,7 +171,7 @@ def _allocate(o, ins):
     if not layout:
         return np.empty(shape, dtype, like=like)
     order = LAYOUTS[layout[0]]
-    return np.empty([shape[axis] for axis in order], dtype, like=like).transpose(np.argsort(order))
+    return np.empty([shape[axis] for axis in order], dtype, like=like).transpose([order.index(axis) for axis in range(4)])
 
 
 def _given(name, out, outs):
