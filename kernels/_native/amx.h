@@ -117,9 +117,10 @@ AMX_CODE INLINE void amx_end(void) { _tile_release(); }
 
 typedef struct {
     const char *a, *b;
-    const int64_t *a_steps; /* from a to the tiles of each step, in bytes */
+    const int64_t *a_steps, *b_steps; /* from a and b to the tiles of each step, in bytes; b_steps NULL: one behind the other */
     int64_t steps;
     int64_t a_row, a_tile, a_part; /* from a row of a tile to the next, from the upper tile to the lower, from a part to the next */
+    int64_t b_tile, b_part;        /* with b_steps: from the left tile to the right, from a part to the next */
     float *y; /* the result: 16 or 32 rows and columns */
     int64_t ldy;
     const float *start; /* what the sums start from: y itself, or one row for all rows of y, with start_row = 0 */
@@ -130,10 +131,11 @@ typedef struct {
     int far_lines;
 } amx_args;
 
-/* down x across tiles of y. b: for each step and part its tiles, one behind the other. */
+/* down x across tiles of y. */
 AMX_CODE INLINE void amx_run(const int down, const int across, const amx_args *t) {
     const int64_t a_row = t->a_row, a_part = t->a_part, a_tile = t->a_tile, ldy = t->ldy * 4, start_row = t->start_row * 4;
-    const char *b = t->b, *far = t->far, *const start = (const char *)t->start;
+    const int64_t b_part = t->b_steps ? t->b_part : across * AMX_TILE, b_tile = t->b_steps ? t->b_tile : AMX_TILE;
+    const char *far = t->far, *const start = (const char *)t->start;
     char *const y = (char *)t->y;
     __asm__ volatile("" ::: "memory"); /* tiles read memory, which the compiler is not told of */
 #define SUMS(DO, at, row)                                                        \
@@ -145,8 +147,8 @@ AMX_CODE INLINE void amx_run(const int down, const int across, const amx_args *t
     _tile_loadd(4, a + (p) * a_part, a_row);          \
     if (down == 2) _tile_loadd(5, a + a_tile + (p) * a_part, a_row)
 #define RIGHT(p)                                      \
-    _tile_loadd(6, b + (p) * across * AMX_TILE, 64);  \
-    if (across == 2) _tile_loadd(7, b + ((p) * across + 1) * AMX_TILE, 64)
+    _tile_loadd(6, b + (p) * b_part, 64);             \
+    if (across == 2) _tile_loadd(7, b + b_tile + (p) * b_part, 64)
 #define MULTIPLY                                      \
     _tile_dpbf16ps(0, 4, 6);                          \
     if (across == 2) _tile_dpbf16ps(1, 4, 7);         \
@@ -156,13 +158,15 @@ AMX_CODE INLINE void amx_run(const int down, const int across, const amx_args *t
     _Pragma("GCC unroll 16") for (int row = 0; row < AMX_ROWS; row++) {                                        \
         if ((i) < down * AMX_PARTS)                                                                            \
             _mm_prefetch(next_a + (i) / down * a_part + (i) % down * a_tile + row * a_row, _MM_HINT_T0);        \
-        if ((i) < across * AMX_PARTS) _mm_prefetch(next_b + (i) * AMX_TILE + row * 64, _MM_HINT_T0);            \
+        if ((i) < across * AMX_PARTS)                                                                          \
+            _mm_prefetch(next_b + (i) / across * b_part + (i) % across * b_tile + row * 64, _MM_HINT_T0);       \
     }
     SUMS(_tile_loadd, start, start_row);
-    for (int64_t s = 0; s < t->steps; s++, b += AMX_PARTS * across * AMX_TILE) {
+    for (int64_t s = 0; s < t->steps; s++) {
         const int more = s + 1 < t->steps;
         const char *a = t->a + t->a_steps[s], *next_a = more ? t->a + t->a_steps[s + 1] : t->next_a;
-        const char *next_b = more ? b + AMX_PARTS * across * AMX_TILE : t->next_b;
+        const char *b = t->b + (t->b_steps ? t->b_steps[s] : s * AMX_PARTS * b_part);
+        const char *next_b = !more ? t->next_b : t->b_steps ? t->b + t->b_steps[s + 1] : b + AMX_PARTS * b_part;
         for (int i = 0; i < t->far_lines; i++, far += 64) _mm_prefetch(far, _MM_HINT_T1);
         LEFT(0); RIGHT(2); AHEAD(0) MULTIPLY;
         RIGHT(1); AHEAD(4) MULTIPLY;

@@ -206,6 +206,12 @@ def settings():
     yield "window = image", 4, 7, 5, 5, 21, 5, 5, {}, False
     yield "winograd, odd", 2, 32, 9, 8, 48, 3, 3, {"padding": 1}, False
     yield "winograd, wide", 2, 144, 11, 10, 160, 3, 3, {"padding": (0, 2)}, False
+    yield "tiles, odd", 3, 80, 17, 14, 70, 3, 3, {"padding": (2, 0)}, False
+    yield "tiles, images abreast", 18, 64, 6, 7, 100, 3, 3, {"padding": 1}, False
+    yield "tiles, stride 2, 3", 3, 65, 23, 25, 112, 5, 4, {"stride": (2, 3), "padding": (2, 3)}, False
+    yield "tiles, stride > window", 2, 128, 30, 31, 96, 2, 2, {"stride": 3}, False
+    yield "tiles, dilated, groups", 2, 160, 20, 19, 128, 3, 3, {"dilation": (2, 3), "padding": 3, "groups": 2}, False
+    yield "tiles, 1x1, padded", 2, 200, 15, 15, 130, 1, 1, {"padding": 1}, False
     for batch in 1, 32, 128:  # the README's network
         yield f"CNN layer 1, batch {batch}", batch, 1, 28, 28, 32, 3, 3, {}, True
         yield f"CNN layer 2, batch {batch}", batch, 32, 13, 13, 64, 3, 3, {}, True
@@ -235,6 +241,16 @@ def arrays(n, c, h, w, o, kh, kw, groups=1, dtype="float32"):
     return x, weight
 
 
+def extremes(*arrays):
+    """(label, arrays) with numbers whose parts matrix tiles could not hold. They are for strides: Winograd takes none."""
+    for name, value in [("infinite", np.inf), ("NaN", np.nan), ("largest", 3.4e38)]:
+        changed = arrays[0].copy(order="K")
+        changed[1, 3, 5, 2] = value
+        yield name, (changed, *(a * np.float32(0.01) for a in arrays[1:]))
+    for scale in (1e-20, 1e-36):
+        yield f"factors of {scale}", (arrays[0] * np.float32(scale), *(a * np.float32(1e4) for a in arrays[1:]))
+
+
 @conv2d.examples
 def conv2d_cases():
     for label, n, c, h, w, o, kh, kw, how, real in settings():
@@ -247,6 +263,11 @@ def conv2d_cases():
     x, weight = arrays(4, 32, 17, 15, 48, 3, 3)
     yield case("winograd, residual, relu", x, weight, normal(48), residual=channels_last(normal(4, 48, 15, 13)),
                activation="relu")
+    x, weight = arrays(3, 96, 14, 15, 80, 3, 3)
+    for name, (some, other) in extremes(x, weight):
+        yield case(f"tiles, {name}", some, other, stride=2)
+    yield case("tiles, residual, relu", x, weight, normal(80), residual=channels_last(normal(3, 80, 6, 7)), activation="relu",
+               stride=2)
     x, weight = arrays(2, 5, 8, 7, 6, 3, 3)
     yield case("C order", np.ascontiguousarray(x), np.ascontiguousarray(weight), normal(6), padding=1)
     yield case("every second", normal(2, 5, 16, 14)[:, :, ::2, ::2], weight, normal(12)[::2])
@@ -295,6 +316,9 @@ def conv2d_backward_data_cases():
         yield case(label, channels_last(normal(*shape)), weight, x.shape, bench=real, **how)
     for label, x, weight, g, taps, how, real in pooled_settings():
         yield case(label, g, weight, x.shape, taps=taps, bench=real, **how)
+    x, weight = arrays(3, 96, 14, 15, 80, 3, 3)
+    for name, (g, other) in extremes(channels_last(normal(3, 80, 6, 7)), weight):
+        yield case(f"tiles, {name}", g, other, x.shape, stride=2)
     x, weight = arrays(2, 5, 8, 7, 6, 3, 3)
     yield case("C order", normal(2, 6, 8, 7), np.ascontiguousarray(weight), x.shape, padding=1)
     yield case("float64", normal(2, 6, 8, 7, dtype="float64"), weight.astype("float64"), x.shape, padding=1)
@@ -308,6 +332,9 @@ def conv2d_backward_weight_cases():
         yield case(label, channels_last(normal(*shape)), x, weight.shape, bench=real, **how)
     for label, x, weight, g, taps, how, real in pooled_settings():
         yield case(label, g, x, weight.shape, taps=taps, bench=real, **how)
+    x, weight = arrays(3, 96, 14, 15, 80, 3, 3)
+    for name, (g, other) in extremes(channels_last(normal(3, 80, 6, 7)), x):
+        yield case(f"tiles, {name}", g, other, weight.shape, stride=2)
     x, weight = arrays(2, 5, 8, 7, 6, 3, 3)
     yield case("C order", normal(2, 6, 8, 7), np.ascontiguousarray(x), weight.shape, padding=1)
     yield case("float64", normal(2, 6, 8, 7, dtype="float64"), x.astype("float64"), weight.shape, padding=1)

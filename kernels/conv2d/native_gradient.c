@@ -314,6 +314,7 @@ MD_KERNEL(conv2d_backward_data, 1, 3) {
     if (dx->dtype != MD_F32 || g->dtype != MD_F32 || w->dtype != MD_F32 || !readable(taps)) return MD_NOT_MINE;
     if (!md_size(dx)) return MD_DONE;
     int done = taps->data ? MD_NOT_MINE : MD_LOCAL(depthwise_data)(dx, g, w, &s);
+    if (done == MD_NOT_MINE && !taps->data) done = MD_LOCAL(tiles_data)(dx, g, w, &s);
     if (done == MD_NOT_MINE) done = MD_LOCAL(winograd_data)(dx, g, taps, w, &s);
     if (done != MD_NOT_MINE || !taps->data) return done == MD_NOT_MINE ? data_gradient(dx, g, w, &s) : done;
     unpooled u;
