@@ -1,4 +1,4 @@
-"""How a model predicts: by a plan of minidl.compile where the weights rest, else layer by layer."""
+"""How a model predicts and is evaluated: by a plan of minidl.compile where the weights rest, else layer by layer."""
 import numpy as np
 
 from ..plan import Compiled
@@ -21,7 +21,7 @@ class Predictor:
         """A NumPy array, or a list of them for several outputs, for arrays of as many samples."""
         count = len(inputs[0])
         starts = range(0, max(count, 1), batch_size)
-        compiled = self._plan(len(starts))
+        compiled = self.plan(len(starts))
         if compiled is None:
             trainer = Trainer(self.module)
             if len(inputs) == 1:
@@ -35,8 +35,8 @@ class Predictor:
             return np.concatenate(outputs)
         return [np.concatenate(parts) for parts in zip(*outputs)]
 
-    def _plan(self, batches):
-        """The compiled module where it is worth it; the weights then are those that it was compiled for."""
+    def plan(self, batches):
+        """The compiled module where it is worth it for so many batches, with the weights of this moment; else None."""
         for tensor, array, changes in self._seen:
             if tensor.array is not array or tensor._versioned()[1] != changes:
                 break

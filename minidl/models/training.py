@@ -33,7 +33,7 @@ class Training:
 
     optimizer = loss = None
     given_metrics = ()
-    _trainer = _predictor = None
+    _trainer = _predictor = _evaluator = None
 
     def compile(self, optimizer, loss=None, metrics=None):
         """Says how the model is trained.
@@ -138,7 +138,10 @@ class Training:
         """
         self._require_loss()
         batches = x if is_loader(x) else self._samples((x, y) if sample_weight is None else (x, y, sample_weight), batch_size)
-        logs = self._prepare().evaluate(batches)
+        trainer = self._prepare()
+        if self._evaluator is None or self._evaluator.module is not trainer.model:
+            self._evaluator = Predictor(trainer.model)
+        logs = trainer.evaluate(batches, self._evaluator.plan(len(batches) if hasattr(batches, "__len__") else 1))
         if verbose in (1, 2, "auto"):
             print("  ".join(f"{name}: {value:.4f}" for name, value in logs.items()))
         return logs if return_dict else _listed(logs)

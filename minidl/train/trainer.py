@@ -118,7 +118,7 @@ class Trainer:
                              "that can be iterated anew (no generator), expected")
         logs = self._logs()
         if self.validation is not None:
-            logs.update({f"val_{name}": value for name, value in self._evaluate(self.validation, hooks).items()})
+            logs.update({f"val_{name}": value for name, value in self._evaluate(self.validation, hooks, self.model).items()})
         if self.scheduler is not None:
             logs["learning_rate"] = self.lr
             if isinstance(self.scheduler, ReduceLROnPlateau):
@@ -132,7 +132,7 @@ class Trainer:
     def _train_batch(self, batch):
         inputs, target, weight = unpack(batch)
         self.optimizer.zero_grad()
-        output = self._forward(inputs)
+        output = applied(self.model, inputs)
         loss = self._compute_loss(output, target, weight)
         value = loss.item()
         if math.isfinite(value):
@@ -169,13 +169,16 @@ class Trainer:
             group["lr"] = value
 
     # ---- evaluation ----
-    def evaluate(self, loader):
-        """{"loss": ..., metric: ...} over all batches, in evaluation mode, without touching weights or training metrics."""
+    def evaluate(self, loader, forward=None):
+        """{"loss": ..., metric: ...} over all batches, in evaluation mode, without touching weights or training metrics.
+
+        forward: what computes the outputs of a batch in the model's place, such as `minidl.compile(model, ...)`.
+        """
         if self.loss is None:
             raise ValueError("evaluate: loss missing: Trainer(model, loss) expected")
-        return self._evaluate(loader, CallbackList(self.callbacks, self))
+        return self._evaluate(loader, CallbackList(self.callbacks, self), forward or self.model)
 
-    def _evaluate(self, loader, hooks):
+    def _evaluate(self, loader, hooks, forward):
         measures = copy.deepcopy([self._loss_mean, *self.metrics])
         for measure in measures:
             measure.reset()
@@ -186,7 +189,7 @@ class Trainer:
                 if hooks.on_test_batch_begin:
                     hooks.on_test_batch_begin(number, {})
                 inputs, target, weight = unpack(batch)
-                output = self._forward(inputs)
+                output = applied(forward, inputs)
                 loss = self._compute_loss(output, target, weight)
                 self._note(measures[0], measures[1:], loss.item(), output, target, weight)
                 if hooks.on_test_batch_end:
@@ -209,7 +212,7 @@ class Trainer:
         else:
             batches = (b[0] if isinstance(b, (tuple, list)) else b for b in x)
         with mode(self.model, training=False), no_grad():
-            outputs = [to_numpy(self._forward(to_tensor(batch))) for batch in batches]
+            outputs = [to_numpy(applied(self.model, to_tensor(batch))) for batch in batches]
         if not outputs:
             raise ValueError("predict: the loader gave no batch: a data set that is not empty expected")
         if isinstance(outputs[0], list):
@@ -257,11 +260,6 @@ class Trainer:
         self._pending = state
 
     # ---- parts of a step ----
-    def _forward(self, inputs):
-        if isinstance(inputs, (list, tuple)):
-            return self.model(*inputs)
-        return self.model(**inputs) if isinstance(inputs, dict) else self.model(inputs)
-
     def _compute_loss(self, output, target, weight):
         if weight is None:
             loss = self.loss(output, target)
@@ -346,6 +344,13 @@ def unpack(batch):
         what = f"{len(batch)} parts" if isinstance(batch, (tuple, list)) else f"a {type(batch).__name__}"
         raise TypeError(f"batch: {what}: (inputs, targets) or (inputs, targets, sample weights) expected")
     return to_tensor(batch[0]), to_tensor(batch[1]), to_tensor(batch[2]) if len(batch) == 3 else None
+
+
+def applied(function, inputs):
+    """function(inputs), of a list or tuple as separate arguments, of a dict as keywords."""
+    if isinstance(inputs, (list, tuple)):
+        return function(*inputs)
+    return function(**inputs) if isinstance(inputs, dict) else function(inputs)
 
 
 def to_tensor(x):

@@ -60,6 +60,20 @@ def test_training_between_predictions_prepares_nothing():
     assert copy.deepcopy(model).predict(x).shape == (20, 3)
 
 
+def test_evaluate_uses_plans_and_gives_the_same_numbers():
+    model = small()
+    model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    for _ in range(2):
+        expected = twin(model)
+        expected.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+        expected = expected.evaluate(x, y, verbose=0)
+        for _ in range(3):  # layer by layer, then prepared, then by the plan
+            np.testing.assert_allclose(model.evaluate(x, y, verbose=0), expected, rtol=1e-6)
+        assert model._evaluator._compiled is not None
+        model.train_on_batch(x, y)
+        assert model.evaluate(x, y, verbose=0) != expected
+
+
 def test_added_layers():
     model = small()
     check(model)
