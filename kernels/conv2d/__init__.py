@@ -16,8 +16,10 @@ import numpy as np
 
 from .._cases import case, channels_last, integers, normal
 from .._dispatch import kernel
-from ..matmul import RELU_ONLY as ACTIVATIONS
+from ..matmul import RELU_ONLY
 from ..pool import index_dtype, windows
+
+ACTIVATIONS = {**RELU_ONLY, "relu6": 6}
 
 
 class ConvParams(NamedTuple):
@@ -100,7 +102,7 @@ def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, acti
     """activation(x * weight + bias + residual): x (N, C, H, W), weight (O, C/groups, kh, kw) -> (N, O, oh, ow).
 
     bias: (O,) or None. residual: of the result's shape, or None. stride, padding, dilation: an integer or a pair (vertical,
-    horizontal). activation: None or 'relu'.
+    horizontal). activation: None, 'relu' or 'relu6', which is no more than 6 of the relu.
     """
     p, shape = geometry(x.shape, weight.shape, *whole(stride, padding, dilation), groups, activation)
     if bias is not None and bias.shape != weight.shape[:1]:
@@ -268,6 +270,15 @@ def conv2d_cases():
         yield case(f"tiles, {name}", some, other, stride=2)
     yield case("tiles, residual, relu", x, weight, normal(80), residual=channels_last(normal(3, 80, 6, 7)), activation="relu",
                stride=2)
+    x, weight = arrays(2, 5, 8, 7, 6, 3, 3)
+    for label, n, c, h, w, o, side, how in [
+            ("tiles", 2, 5, 9, 8, 37, 3, {}), ("grey", 3, 1, 11, 12, 20, 3, {"padding": 1}), ("1x1", 2, 48, 7, 7, 64, 1, {}),
+            ("winograd", 4, 32, 17, 15, 48, 3, {}), ("wide", 2, 144, 14, 14, 160, 3, {"padding": 1}),
+            ("depthwise", 2, 48, 14, 14, 48, 3, {"groups": 48, "padding": 1})]:
+        x, weight = arrays(n, c, h, w, o, side, side, how.get("groups", 1))
+        weight *= 2 / weight[0].size ** 0.5
+        yield case(f"relu6, {label}", x, weight, 4 * normal(o), activation="relu6", **how)
+    yield case("relu6, residual", x, weight, residual=channels_last(5 * normal(2, 48, 12, 12)), activation="relu6", groups=48)
     x, weight = arrays(2, 5, 8, 7, 6, 3, 3)
     yield case("C order", np.ascontiguousarray(x), np.ascontiguousarray(weight), normal(6), padding=1)
     yield case("every second", normal(2, 5, 16, 14)[:, :, ::2, ::2], weight, normal(12)[::2])

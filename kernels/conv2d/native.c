@@ -59,7 +59,7 @@ static void forward_panel(const forward *f, const float *from, int64_t image, fl
     for (int64_t k = 0; k < s->K; k += block) {
         const int last = k + block >= s->K;
         panel_args t = {.k = md_min(block, s->K - k), .a = a, .off = f->way + k, .y = y, .bias = f->bias && !k ? f->bias + o : NULL,
-                        .cols = (int)cols, .add = k > 0, .relu = last && s->activation == 1, .residual = last ? f->residual : 0};
+                        .cols = (int)cols, .add = k > 0, .relu = last ? s->activation : 0, .residual = last ? f->residual : 0};
         if (f->direct) t.b = f->direct + k * s->O + o, t.ldb = s->O;
         else t.ldb = nv * VL, t.b = f->packed + (g * md_ceil_div(s->og, PANEL) + j / PANEL) * s->K * PANEL + k * t.ldb;
         const float *x = from + g * s->cg; /* of the image under way */
@@ -174,7 +174,7 @@ static int serves(const md_array *y, const md_array *x, const md_array *w, const
 MD_KERNEL(conv2d, 1, 4) {
     const md_array *y = &a[0], *x = &a[1], *w = &a[2], *bias = &a[3], *residual = &a[4];
     const conv_shape s = read_shape(x, w, p);
-    if (!serves(y, x, w, bias) || (residual->data && residual->dtype != MD_F32) || s.activation > 1) return MD_NOT_MINE;
+    if (!serves(y, x, w, bias) || (residual->data && residual->dtype != MD_F32)) return MD_NOT_MINE;
     return convolve(y, NULL, x, w, bias, residual, &s);
 }
 

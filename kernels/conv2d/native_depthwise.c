@@ -80,7 +80,7 @@ INLINE void run_block(const int k, const int s, const int rows, const int edge, 
         for (int r = 0; r < rows; r++)
 #pragma GCC unroll 4
             for (int q = 0; q < COLUMNS; q++)
-                vstore(t->y + r * t->y_row + q * C + c, t->relu ? vmax((vf){0}, sum[r][q]) : sum[r][q]);
+                vstore(t->y + r * t->y_row + q * C + c, activated(sum[r][q], t->relu));
     }
 }
 
@@ -182,7 +182,7 @@ INLINE void gather(const gathering *f, float *y, const float *x, const place *ro
             for (int i = 0; i < vectors; i++) sum[i] += vload(from + i * VL) * vload(w + i * VL);
         }
 #pragma GCC unroll 4
-    for (int i = 0; i < vectors; i++) vstore(y + c + i * VL, f->relu ? vmax((vf){0}, sum[i]) : sum[i]);
+    for (int i = 0; i < vectors; i++) vstore(y + c + i * VL, activated(sum[i], f->relu));
 }
 
 static void gather_task(int64_t task, void *ctx) {
@@ -250,8 +250,8 @@ static int run_gathering(gathering *f, int backward) {
 
 int MD_LOCAL(depthwise_forward)(const md_array *y, const md_array *x, const md_array *w, const md_array *bias,
                                 const conv_shape *s) {
-    if (!depthwise(s) || s->activation > 1) return MD_NOT_MINE;
-    gathering f = {.s = *s, .y = (float *)y->data, .bias = (const float *)bias->data, .tap = s->C, .relu = s->activation == 1};
+    if (!depthwise(s)) return MD_NOT_MINE;
+    gathering f = {.s = *s, .y = (float *)y->data, .bias = (const float *)bias->data, .tap = s->C, .relu = s->activation};
     f.w = rows_of_weights(w, MD_SLOT_A);
     f.x = dense(x, MD_SLOT_C, gathering_threads(s));
     return f.w && f.x ? run_gathering(&f, 0) : MD_NO_MEMORY;

@@ -22,7 +22,7 @@ typedef struct {
 INLINE void grey_row(const int side, const int nv, const int down, const int right, const int whole, const grey *f,
                      const float *x, int64_t row, int64_t j) {
     const int64_t O = f->s.O, line = f->line, across = f->across, first = row * across * O + j;
-    const int pooled = down > 1, relu = f->s.activation == 1, left = whole ? nv * VL : (int)(O - j);
+    const int pooled = down > 1, relu = f->s.activation, left = whole ? nv * VL : (int)(O - j);
     float *y = f->y + first;
     vf w[MOST_TAPS][2], bias[2];
 #pragma GCC unroll 2
@@ -61,7 +61,7 @@ INLINE void grey_row(const int side, const int nv, const int down, const int rig
             else
 #pragma GCC unroll 6
                 for (int b = 0; b < right; b++) {
-                    const vf sum = relu ? vmax((vf){0}, acc[b][v]) : acc[b][v];
+                    const vf sum = activated(acc[b][v], relu);
                     if (whole) vstore(to + b * O, sum);
                     else store_cols(to + b * O, sum, lanes_left);
                 }

@@ -122,8 +122,7 @@ INLINE void store_tile(const winograd *w, const vf y[OUT][OUT], float *to, int64
                 vf sum = y[r][q];
                 if (r >= rows || q >= columns) break;
                 if (w->residual) sum += vload(pixel + w->residual);
-                if (s->activation) sum = vmax((vf){0}, sum);
-                vstore(pixel, sum);
+                vstore(pixel, activated(sum, s->activation));
             }
 }
 

@@ -21,13 +21,13 @@ def conv2d(y, x, weight, bias, residual, p):
         return NotImplemented
     out = np.empty((y.shape[0], y.shape[2], y.shape[3], y.shape[1]), y.dtype)
     b = np.zeros(y.shape[1], y.dtype) if bias is None else np.ascontiguousarray(bias)
-    relu = p.activation and residual is None
+    relu = p.activation == 1 and residual is None
     forward(out, images(x), np.ascontiguousarray(weight.transpose(2, 3, 1, 0)), b, tuple(p[:7]), relu)
     y[...] = out.transpose(0, 3, 1, 2)
     if residual is not None:
         y += residual
-        if p.activation:
-            np.maximum(y, 0, out=y)
+    if p.activation == 6 or (p.activation and residual is not None):
+        np.clip(y, 0, 6 if p.activation == 6 else None, out=y)
 
 
 def conv2d_max_pool2d(y, index, x, weight, bias, p):

@@ -21,7 +21,7 @@ typedef struct {
     float *const *y;   /* rows of the result; where `add` is set they may overlap, and are added to in order */
     const float *bias; /* cols of them, or NULL */
     ptrdiff_t residual; /* how many floats from y lies what is added as well, where it is not 0 */
-    int cols, add, relu;
+    int cols, add, relu; /* relu: 0, or as activated() takes it */
 } panel_args;
 
 /* Vectors across (nv) and rows (mr) of a tile, so that mr * nv sums, nv factors and one broadcast fit the registers. */
@@ -48,6 +48,12 @@ INLINE void store_cols(float *p, vf x, int left) {
     else if (left > 0) vstore_part(p, x, left);
 }
 #endif
+
+/* 0: x, 1: its ReLU, 6: no more than 6 of that. */
+INLINE vf activated(vf x, int activation) {
+    if (activation) x = vmax((vf){0}, x);
+    return activation == 6 ? vmin(vset(6), x) : x;
+}
 
 /* bias + the sums over k. */
 INLINE void panel_sums(const int mr, const int nv, const panel_args *t, vf acc[PANEL_ROWS][PANEL_NV]) {
@@ -86,8 +92,7 @@ INLINE void panel_run(const int mr, const int nv, const panel_args *t) {
                 vf x = acc[i][v];
                 if (t->add) x += vload(y);
                 if (t->residual) x += vload(y + t->residual);
-                if (t->relu) x = vmax((vf){0}, x);
-                vstore(y, x);
+                vstore(y, activated(x, t->relu));
             }
         return;
     }
@@ -100,8 +105,7 @@ INLINE void panel_run(const int mr, const int nv, const panel_args *t) {
             vf x = acc[i][v];
             if (t->add) x += load_cols(y, left);
             if (t->residual) x += load_cols(y + t->residual, left);
-            if (t->relu) x = vmax((vf){0}, x);
-            store_cols(y, x, left);
+            store_cols(y, activated(x, t->relu), left);
         }
 }
 

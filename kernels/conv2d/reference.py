@@ -38,7 +38,9 @@ def conv2d(y, x, weight, bias, residual, p):
         total = total + bias[:, None, None]
     if residual is not None:
         total = total + residual
-    y[...] = (np.maximum(total, 0) if p.activation else total).astype(y.dtype)
+    if p.activation:
+        total = np.clip(total, 0, 6 if p.activation == 6 else None)
+    y[...] = total.astype(y.dtype)
 
 
 def conv2d_max_pool2d(y, index, x, weight, bias, p):

@@ -6,6 +6,7 @@ from .. import kernels
 from ..autograd import op
 from ..kernels.conv2d import geometry
 from .activation import relu_backward
+from .hard_activation import hardtanh_backward
 from .linear import dtypes_differ, require_arrays
 from .pool import max_pool2d_backward, read_taps
 from .shape import broadcast_to
@@ -17,8 +18,8 @@ def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, acti
 
     d/dx = conv2d_backward_data, d/dweight = conv2d_backward_weight, d/dbias = sum over images and pixels.
     Shapes: x (N, C, H, W), weight (O, C/groups, kh, kw), bias (O,) -> (N, O, oh, ow). stride, padding, dilation: whole
-    numbers or (vertical, horizontal). activation: None or 'relu'. Raises ValueError where shapes do not fit, TypeError
-    where dtypes differ.
+    numbers or (vertical, horizontal). activation: None, 'relu' or 'relu6'. Raises ValueError where shapes do not fit,
+    TypeError where dtypes differ.
     """
     require_arrays("conv2d", x, weight)
     if x.dtype != weight.dtype:
@@ -28,8 +29,8 @@ def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, acti
 
 @conv2d.vjp(x="weight", weight="x", y="activation")
 def conv2d_vjp(g, y, x, weight, x_shape, weight_shape, stride, padding, dilation, groups, activation, need):
-    if activation == "relu":
-        g = relu_backward(g, y)
+    if activation:
+        g = relu_backward(g, y) if activation == "relu" else hardtanh_backward(g, y, 0.0, 6.0)
     window = stride, padding, dilation, groups
     dx = conv2d_backward_data(g, weight, x_shape, *window) if need[0] else None
     if not need[1]:

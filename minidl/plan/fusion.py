@@ -5,8 +5,9 @@ from functools import partial
 import numpy as np
 from numpy.lib.array_utils import byte_bounds
 
+from ..kernels.conv2d import ACTIVATIONS as CONV_ACTIVATIONS
 from ..kernels.conv2d import ConvPoolParams, conv2d_max_pool2d
-from ..kernels.matmul import ACTIVATIONS, RELU_ONLY
+from ..kernels.matmul import ACTIVATIONS
 from .step import Buffer, Ref, Step
 
 WITH_EPILOGUE = ("conv2d", "matmul")  # kernels of (x, weight, bias, perhaps residual) with an activation
@@ -116,13 +117,14 @@ def residual(maker, step, ref):
 
 def activation(maker, step, ref):
     """An activation that the kernel's epilogue knows."""
-    known = RELU_ONLY if maker.name == "conv2d" else ACTIVATIONS
-    if step.name not in known or step.kernel is None or not fusable(maker):
+    known = CONV_ACTIVATIONS if maker.name == "conv2d" else ACTIVATIONS
+    name = "relu6" if step.name == "hardtanh" and tuple(step.p) == (0, 6) else step.name
+    if name not in known or step.kernel is None or not fusable(maker):
         return None
     out = same_memory(maker, step, ref)
     if out is None:
         return None
-    return taken_over(maker, step, [out], maker.ins, maker.p._replace(activation=ACTIVATIONS[step.name]))
+    return taken_over(maker, step, [out], maker.ins, maker.p._replace(activation=known[name]))
 
 
 def pooling(read, maker, step, ref):
@@ -132,6 +134,8 @@ def pooling(read, maker, step, ref):
     pool, (y, taps) = step.p, step.outs
     sizes = tuple((n - k) // s + 1 for n, k, s in zip(ref.shape[2:], pool[:2], pool[2:4]))
     if pool[4:8] != (0, 0, 1, 1) or y.shape[2:] != sizes:
+        return None
+    if maker.p.activation not in (0, 1):
         return None
     if maker.p.activation and (taps.buffer in read or pool.activation not in (0, maker.p.activation)):
         return None  # of equal values, such as zeros, another tap may be named

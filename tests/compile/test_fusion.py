@@ -70,6 +70,13 @@ def test_biases_and_flattening_of_products():
         assert check(model, normal(n, 3, 5, 6)) == ["conv2d", "matmul + flatten"]
 
 
+def test_a_relu6_goes_into_the_convolution():
+    conv, x = nn.Conv2d(3, 8, 3), 9 * normal(2, 3, 11, 12)
+    assert check(lambda x: F.relu6(conv(x)), x) == ["conv2d + hardtanh"]
+    assert check(lambda x: F.hardtanh(conv(x)), x) == ["conv2d", "hardtanh"]
+    assert check(lambda x: F.max_pool2d(F.relu6(conv(x)), 2), x) == ["conv2d + hardtanh", "max_pool2d"]
+
+
 def test_pooling_goes_into_the_convolution():
     conv, x = nn.Conv2d(3, 8, 3), normal(2, 3, 11, 12)
     assert check(lambda x: F.max_pool2d(F.relu(conv(x)), 2), x) == ["conv2d_max_pool2d + relu"]

@@ -468,6 +468,22 @@ def test_a_pooling_takes_the_relu_before_it(monkeypatch):
     assert len(net(x)) == 2  # which is in the way of it
 
 
+def test_a_convolution_takes_the_relu6_behind_it(monkeypatch):
+    torch = pytest.importorskip("torch")
+    net, recorder = nn.Sequential(nn.Conv2d(3, 20, 3), nn.ReLU6(), nn.MaxPool2d(2)), Recorder(monkeypatch)
+    theirs = torch.nn.Sequential(torch.nn.Conv2d(3, 20, 3), torch.nn.ReLU6(), torch.nn.MaxPool2d(2))
+    theirs.load_state_dict({k: torch.from_numpy(v.numpy().copy()) for k, v in net.state_dict().items()})
+    x = ml.randn(2, 3, 10, 9) * 8
+    y, names = recorder.during(net, x)
+    assert names == ["conv2d", "max_pool2d"]
+    wanted = theirs(torch.from_numpy(x.numpy()))
+    np.testing.assert_allclose(y.detach().numpy(), wanted.detach().numpy(), rtol=1e-5, atol=1e-5)
+    y.square().sum().backward()
+    wanted.square().sum().backward()
+    for mine, other in zip(net.parameters(), theirs.parameters(), strict=True):
+        np.testing.assert_allclose(mine.grad.numpy(), other.grad.numpy(), rtol=1e-4, atol=1e-2)
+
+
 def test_a_layer_with_a_forward_of_its_own_is_not_fused():
     class Doubled(nn.Linear):
         def forward(self, x):
