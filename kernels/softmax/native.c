@@ -47,10 +47,10 @@ INLINE void softmax_backward_row(float *dx, const float *g, const float *y, int6
 INLINE void log_softmax_backward_row(float *dx, const float *g, const float *y, int64_t n, int across) {
     const vf sum = row_sum(g, NULL, n, across);
     int64_t i = 0;
-    for (; i + VL <= n; i += VL) vstore(dx + i, vload(g + i) - vexp_at_most_89(vload(y + i)) * sum);
+    for (; i + VL <= n; i += VL) vstore(dx + i, vload(g + i) - vexp(vload(y + i)) * sum);
     if (i < n) {
         const int left = (int)(n - i);
-        vstore_part(dx + i, vload_part(g + i, left, 0) - vexp_at_most_89(vload_part(y + i, left, 0)) * sum, left);
+        vstore_part(dx + i, vload_part(g + i, left, 0) - vexp(vload_part(y + i, left, 0)) * sum, left);
     }
 }
 
