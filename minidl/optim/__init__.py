@@ -1,11 +1,17 @@
 """Optimizers and learning-rate schedulers, with PyTorch's names, arguments and state dicts."""
 from . import lr_scheduler
+from .adafactor import Adafactor
 from .adagrad import Adadelta, Adagrad
 from .adam import Adam
 from .adamax import Adamax, NAdam, RAdam
 from .adamw import AdamW
+from .asgd import ASGD
+from .lion import Lion
+from .muon import Muon
 from .optimizer import Optimizer
 from .rmsprop import RMSprop
+from .rprop import Rprop
 from .sgd import SGD
 
-__all__ = ["SGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "NAdam", "Optimizer", "RAdam", "RMSprop", "lr_scheduler"]
+__all__ = ["ASGD", "SGD", "Adadelta", "Adafactor", "Adagrad", "Adam", "AdamW", "Adamax", "Lion", "Muon", "NAdam", "Optimizer",
+           "RAdam", "RMSprop", "Rprop", "lr_scheduler"]

@@ -150,7 +150,9 @@ def _like(param, value, what):
     if array.ndim == 0 and param.ndim:
         return array.item()
     if array.shape != param.shape:
-        raise ValueError(f"{what} has shape {array.shape}: the parameter's, {param.shape}, expected")
+        if array.ndim != param.ndim or any(a not in (1, n) for a, n in zip(array.shape, param.shape)):
+            raise ValueError(f"{what} has shape {array.shape}: the parameter's, {param.shape}, or sums over its axes expected")
+        return wrap(array.astype(param.dtype))
     copy = np.empty_like(param.array)
     copy[...] = array
     return wrap(copy)

@@ -15,10 +15,13 @@ torch = pytest.importorskip("torch", reason="PyTorch is the peer these optimizer
     ("Adamax", {}), ("Adamax", {"weight_decay": 0.1, "betas": (0.8, 0.9)}),
     ("NAdam", {}), ("NAdam", {"weight_decay": 0.1, "decoupled_weight_decay": True, "momentum_decay": 0.1}),
     ("RAdam", {}), ("RAdam", {"weight_decay": 0.1, "betas": (0.8, 0.9)}),
-    ("RAdam", {"weight_decay": 0.1, "decoupled_weight_decay": True})])
+    ("RAdam", {"weight_decay": 0.1, "decoupled_weight_decay": True}),
+    ("Rprop", {}), ("Rprop", {"etas": (0.3, 1.5), "step_sizes": (1e-3, 0.02), "maximize": True}),
+    ("ASGD", {}), ("ASGD", {"lr": 0.1, "lambd": 0.1, "alpha": 0.5, "t0": 3, "weight_decay": 0.1, "maximize": True}),
+    ("Adafactor", {}), ("Adafactor", {"lr": 0.3, "eps": (1e-2, 0.1), "d": 2.0, "weight_decay": 0.1, "maximize": True})])
 def test_the_same_steps_as_pytorch_and_after_a_restart_too(name, options):
     random = np.random.default_rng(0)
-    values = [random.standard_normal(shape) for shape in [(4, 3), (5,), ()]]
+    values = [random.standard_normal(shape) for shape in [(4, 3), (5,), (), (2, 3, 4)]]
     ours, theirs = [nn.Parameter(ml.tensor(v)) for v in values], [torch.nn.Parameter(torch.tensor(v)) for v in values]
     mine, peer = getattr(optim, name)(ours, **options), getattr(torch.optim, name)(theirs, **options)
     for step in range(12):
@@ -32,12 +35,46 @@ def test_the_same_steps_as_pytorch_and_after_a_restart_too(name, options):
         mine.step()
         peer.step()
         for p, q in zip(ours, theirs):
-            np.testing.assert_allclose(p.detach().numpy(), q.detach().numpy(), rtol=1e-6, atol=1e-9)
+            # PyTorch keeps the numbers in a state as float32.
+            np.testing.assert_allclose(p.detach().numpy(), q.detach().numpy(), rtol=1e-6, atol=2e-8)
 
 
 @pytest.mark.parametrize("name, options", [
     ("RMSprop", {"alpha": -1}), ("Adagrad", {"lr_decay": -1}), ("Adadelta", {"rho": 1.5}), ("Adamax", {"betas": (1.0, 0.5)}),
-    ("NAdam", {"eps": -1}), ("RAdam", {"lr": -1})])
+    ("NAdam", {"eps": -1}), ("RAdam", {"lr": -1}), ("Rprop", {"etas": (1.1, 1.2)}), ("ASGD", {"weight_decay": -1}),
+    ("Adafactor", {"d": 0.5}), ("Lion", {"betas": (1.0, 0.5)}), ("Muon", {"adjust_lr_fn": "none"}), ("Muon", {})])
 def test_options_out_of_range(name, options):
     with pytest.raises(ValueError, match=name):
         getattr(optim, name)([nn.Parameter(ml.zeros(2))], **options)
+
+
+@pytest.mark.parametrize("options", [{}, {"nesterov": False, "adjust_lr_fn": "match_rms_adamw", "lr": 0.1, "momentum": 0.8}])
+def test_muon_is_pytorchs_but_for_bfloat16(options, monkeypatch):
+    monkeypatch.setattr(torch.Tensor, "bfloat16", torch.Tensor.clone)
+    random = np.random.default_rng(0)
+    values = [random.standard_normal(shape) for shape in [(4, 3), (5, 9)]]
+    ours, theirs = [nn.Parameter(ml.tensor(v)) for v in values], [torch.nn.Parameter(torch.tensor(v)) for v in values]
+    mine, peer = optim.Muon(ours, **options), torch.optim.Muon(theirs, **options)
+    for _ in range(5):
+        for p, q in zip(ours, theirs):
+            g = random.standard_normal(p.shape)
+            p.grad, q.grad = ml.tensor(g), torch.tensor(g)
+        mine.step()
+        peer.step()
+    for p, q in zip(ours, theirs):
+        np.testing.assert_allclose(p.detach().numpy(), q.detach().numpy(), rtol=1e-9)
+    assert [list(s) for s in mine.state_dict()["state"].values()] == [list(s) for s in peer.state_dict()["state"].values()]
+
+
+def test_lion_is_the_papers_algorithm_2():
+    random = np.random.default_rng(0)
+    p = nn.Parameter(ml.tensor(random.standard_normal((3, 4))))
+    theta, m = p.detach().numpy().copy(), np.zeros((3, 4))
+    optimizer = optim.Lion([p], lr=0.1, betas=(0.8, 0.95), weight_decay=0.2)
+    for _ in range(6):
+        g = random.standard_normal((3, 4))
+        p.grad = ml.tensor(g)
+        optimizer.step()
+        theta -= 0.1 * (np.sign(0.8 * m + 0.2 * g) + 0.2 * theta)
+        m = 0.95 * m + 0.05 * g
+        np.testing.assert_allclose(p.detach().numpy(), theta, rtol=1e-12)
