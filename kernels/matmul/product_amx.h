@@ -1,7 +1,7 @@
 /* The product on matrix tiles (amx.h). A task splits and packs its rows of a, a block of k at a time, and multiplies them with its
  * columns of that block. b is packed whole first, by all threads; but where a task holds all rows, each panel of b serves it
  * alone, and is packed just before its use. */
-enum { AMX_SIDE = 32, AMX_KC = 512, AMX_MOST_ROWS = 256 /* of a, packed, beside a panel of b: they share the second-level cache */ };
+enum { AMX_SIDE = 32, AMX_KC = 512, AMX_BLOCK = 256 * 512 /* rows times k of a, packed, beside a panel of b: they share the second-level cache */ };
 
 typedef struct {
     const product *c;
@@ -112,7 +112,7 @@ static void amx_all(const product *c, int64_t tasks, void (*body)(int64_t, void 
 /* Rows and columns of a task, so that the slowest thread has least to do. To split a row of a costs as much as 40 columns, and so
  * for a column of b, but twice that where it goes through memory. */
 static void amx_share_out(amx_product *w, int threads) {
-    const int64_t M = w->c->M, N = w->c->N, fewest = md_ceil_div(M, AMX_MOST_ROWS);
+    const int64_t M = w->c->M, N = w->c->N, fewest = md_ceil_div(M, AMX_BLOCK / w->kc);
     int64_t least = INT64_MAX;
     for (int64_t down = fewest; down <= fewest + 2 * threads; down++)
         for (int64_t across = 1; across <= 2 * threads; across++) {
