@@ -274,6 +274,17 @@ static void one_of_batch(int64_t index, void *ctx) {
 static int multiply(const md_array *arrays, int activation) {
     const md_array *y = &arrays[0], *a = &arrays[1], *b = &arrays[2], *bias = &arrays[3], *residual = &arrays[4];
     const int nd = y->ndim;
+    md_array turned[4];
+    if (y->shape[nd - 1] == 1 && y->stride[nd - 2] == 1 && !bias->data && (!residual->data || residual->stride[nd - 2] == 1)) {
+        /* A product with one column is the product of a row with the transpose, which more loops know. */
+        const md_array *const from[4] = {y, b, a, residual};
+        for (int i = 0; i < 4; i++) {
+            turned[i] = *from[i];
+            turned[i].shape[nd - 1] = from[i]->shape[nd - 2], turned[i].shape[nd - 2] = from[i]->shape[nd - 1];
+            turned[i].stride[nd - 1] = from[i]->stride[nd - 2], turned[i].stride[nd - 2] = from[i]->stride[nd - 1];
+        }
+        y = &turned[0], a = &turned[1], b = &turned[2], residual = &turned[3];
+    }
     if (y->stride[nd - 1] != 1 && y->shape[nd - 1] > 1) return MD_NOT_MINE;
     if (bias->data && bias->stride[0] != 1 && bias->shape[0] > 1) return MD_NOT_MINE;
     if (residual->data && residual->stride[nd - 1] != 1 && y->shape[nd - 1] > 1) return MD_NOT_MINE;
