@@ -247,8 +247,8 @@ static inline void over(job *c, int64_t tasks, void (*task)(int64_t, void *)) {
 static inline int describe(job *c, const md_array *q, const md_array *k, const md_array *v, const md_array *mask,
                            const double *p) {
     *c = (job){.q = *q, .k = *k, .v = *v, .mask = *mask, .heads = q->shape[1], .groups = k->shape[1], .length = q->shape[2],
-               .keys = k->shape[2], .size = q->shape[3], .value_size = v->shape[3], .causal = p[0] != 0, .scale = (float)p[1], .threshold = (uint32_t)p[2],
-               .kept_scale = (float)p[3], .drops = p[3] != 1, .key0 = (uint32_t)p[4], .key1 = (uint32_t)p[5]};
+               .keys = k->shape[2], .size = q->shape[3], .value_size = v->shape[3], .causal = p[0] != 0, .scale = (float)p[1],
+               .threshold = (uint32_t)p[2], .kept_scale = (float)p[3], .drops = p[3] != 1, .key0 = (uint32_t)p[4], .key1 = (uint32_t)p[5]};
     c->query_blocks = md_ceil_div(c->length, BLOCK);
     c->key_blocks = md_ceil_div(c->keys, BLOCK);
     return q->dtype == MD_F32 && k->dtype == MD_F32 && v->dtype == MD_F32 && c->size <= MAX_SIZE && c->value_size <= MAX_SIZE;
