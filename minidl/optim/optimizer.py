@@ -117,12 +117,28 @@ class Optimizer:
         for i, entries in state_dict["state"].items():
             if i not in params:
                 raise ValueError(f"{name}.load_state_dict: state of parameter {i!r}: one of {list(params)} expected")
-            state[params[i]] = {k: _like(params[i], v, f"{name}.load_state_dict: {k!r} of parameter {i}")
+            state[params[i]] = {k: self.taken_over(params[i], v, f"{name}.load_state_dict: {k!r} of parameter {i}")
                                 for k, v in entries.items()}
         merged = [{**old, **new, "params": old["params"]} for old, new in zip(self.param_groups, groups)]
         for group in merged:
             self.check(group)
         self.state, self.param_groups = state, merged
+
+    def taken_over(self, param, value, what):
+        """A copy of one entry of a state: numbers as they are, arrays with the parameter's dtype and memory layout."""
+        array = value.array if isinstance(value, Tensor) else value.detach().numpy() if hasattr(value, "detach") else value
+        if not isinstance(array, np.ndarray) and type(array) is not type(param.array):
+            return value
+        if array.ndim == 0 and param.ndim:
+            return array.item()
+        if array.shape != param.shape:
+            if array.ndim != param.ndim or any(a not in (1, n) for a, n in zip(array.shape, param.shape)):
+                raise ValueError(f"{what} has shape {array.shape}: the parameter's, {param.shape}, or 1 for some of its axes, "
+                                 "expected")
+            return wrap(array.astype(param.dtype))
+        copy = np.empty_like(param.array)
+        copy[...] = array
+        return wrap(copy)
 
     def __repr__(self):
         lines = [f"  group {i}: {len(g['params'])} tensors, " + ", ".join(f"{k}={v}" for k, v in g.items() if k != "params")
@@ -140,19 +156,3 @@ def require(name, group, **conditions):
 def zeros_like(param):
     """State of a parameter's shape, dtype and memory layout, so that a kernel walks both as one vector."""
     return wrap(np.zeros_like(param.array))
-
-
-def _like(param, value, what):
-    """A copy of one entry of a state: numbers as they are, arrays with the parameter's dtype and memory layout."""
-    array = value.array if isinstance(value, Tensor) else value.detach().numpy() if hasattr(value, "detach") else value
-    if not isinstance(array, np.ndarray) and type(array) is not type(param.array):
-        return value
-    if array.ndim == 0 and param.ndim:
-        return array.item()
-    if array.shape != param.shape:
-        if array.ndim != param.ndim or any(a not in (1, n) for a, n in zip(array.shape, param.shape)):
-            raise ValueError(f"{what} has shape {array.shape}: the parameter's, {param.shape}, or sums over its axes expected")
-        return wrap(array.astype(param.dtype))
-    copy = np.empty_like(param.array)
-    copy[...] = array
-    return wrap(copy)
