@@ -49,16 +49,16 @@ static void step(const sequence *s, int64_t t, int64_t r, int64_t end, int64_t f
     _Alignas(64) float acc[CHUNK * 4 * VL];
     left_rows left;
     const int64_t active = s->batch ? md_max(r, md_min(end, s->batch[t])) : end;
-    for (; r < active; r += left.rows) {
-        if (!take_rows(s, &left, before(s, s->hs, t, r), s->H, md_min(s->chunk, active - r))) return;
-        for (int64_t p = first; p < last; p++) {
-            fetch(s, s->out + (t * s->N + r) * s->row, left.rows, p * VL, 1);
-            product(s, acc, &left, p);
-            s->cell(s, t, r, left.rows, p, acc);
+    if (active > r && !take_rows(s, &left, before(s, s->hs, t, r), s->H, active - r)) return;
+    for (int64_t p = first; p < last; p++) {
+        for (int64_t i = r, rows; i < active; i += rows) {
+            rows = md_min(CHUNK, active - i);
+            fetch(s, s->out + (t * s->N + i) * s->row, rows, p * VL, 1);
+            product(s, acc, &left, i - r, rows, p);
+            s->cell(s, t, i, rows, p, acc);
         }
+        for (int64_t i = active; i < end; i++) s->rest(s, t, i, p);
     }
-    for (r = active; r < end; r++)
-        for (int64_t p = first; p < last; p++) s->rest(s, t, r, p);
 }
 
 /* Adds the products of a row to the gradient of its state. */
@@ -72,26 +72,25 @@ static void keep(const sequence *s, int64_t r, int64_t p, const float *acc) {
  * There is none after the last step; t behind the first one gives the gradient of the first state. */
 static void step_back(const sequence *s, int64_t i, int64_t r, int64_t end, int64_t first, int64_t last) {
     _Alignas(64) float acc[CHUNK * 4 * VL];
-    left_rows left = {.rows = 0};
+    left_rows left;
     const int64_t t = s->reverse ? i : s->T - 1 - i, later = s->reverse ? t - 1 : t + 1;
-    for (int64_t rows; r < end; r += rows) {
-        rows = md_min(s->chunk, end - r);
-        if (i && !take_rows(s, &left, s->out + (later * s->N + r) * s->row, s->row, rows)) return;
-        for (int64_t p = first; p < last; p++) {
+    if (i && !take_rows(s, &left, s->out + (later * s->N + r) * s->row, s->row, end - r)) return;
+    for (int64_t p = first; p < last; p++)
+        for (int64_t at = r, rows; at < end; at += rows) {
+            rows = md_min(CHUNK, end - at);
             if (i < s->T) {
-                fetch(s, s->out + (t * s->N + r) * s->row, rows, p * 4 * VL, 4);
-                if (s->gates_of) fetch(s, s->gates_of + (t * s->N + r) * s->row, rows, p * 4 * VL, 4);
+                fetch(s, s->out + (t * s->N + at) * s->row, rows, p * 4 * VL, 4);
+                if (s->gates_of) fetch(s, s->gates_of + (t * s->N + at) * s->row, rows, p * 4 * VL, 4);
             }
-            if (i) product(s, acc, &left, p);
+            if (i) product(s, acc, &left, at - r, rows, p);
             else memset(acc, 0, (size_t)(rows * 4 * VL) * sizeof(float));
-            const int64_t active = i == s->T ? 0 : s->batch ? md_max(0, md_min(rows, s->batch[t] - r)) : rows;
-            if (active) s->cell(s, t, r, active, p, acc);
+            const int64_t active = i == s->T ? 0 : s->batch ? md_max(0, md_min(rows, s->batch[t] - at)) : rows;
+            if (active) s->cell(s, t, at, active, p, acc);
             for (int64_t k = active; k < rows; k++) {
-                keep(s, r + k, p, acc + k * 4 * VL);
-                if (i < s->T) s->rest(s, t, r + k, p);
+                keep(s, at + k, p, acc + k * 4 * VL);
+                if (i < s->T) s->rest(s, t, at + k, p);
             }
         }
-    }
 }
 
 /* Step i of the walk, for some rows and panels. */
@@ -116,23 +115,11 @@ static void some_columns(int64_t task, void *ctx) {
     end_task(s);
 }
 
-/* How many threads the steps are worth. */
-static int64_t useful_threads(const sequence *s) {
-    return 2 * s->N * s->gates * s->H * s->H < MD_SMALL_FLOPS ? 1 : md_get_threads();
-}
-static int by_rows(const sequence *s, int64_t threads) { return threads == 1 || s->N >= 8 * threads; }
-
 /* All steps, in order, over the threads. */
 static void all_steps(const sequence *s) {
-    walk w = {.s = s};
-    const int64_t threads = useful_threads(s);
-    if (by_rows(s, threads)) {
-        w.rows = threads;
-        md_parallel(threads, some_rows, &w);
-        return;
-    }
-    w.columns = md_min(threads, s->panels);
-    for (; w.t < s->T + s->backward && *s->status == MD_DONE; w.t++) md_parallel(w.columns, some_columns, &w);
+    walk w = {.s = s, .rows = useful_threads(s), .columns = md_min(useful_threads(s), s->panels)};
+    if (!s->by_columns) md_parallel(w.rows, some_rows, &w);
+    else for (; w.t < s->T + s->backward && *s->status == MD_DONE; w.t++) md_parallel(w.columns, some_columns, &w);
 }
 
 static void start(float *to, const md_array *from, int64_t n) {
@@ -142,15 +129,15 @@ static void start(float *to, const md_array *from, int64_t n) {
 
 /* Twice, if need be: tiles give up where they meet numbers that do not split. */
 int MD_LOCAL(recurrent_forward)(sequence *s, const md_array *x, const md_array *states, const md_array *weights) {
-    const int64_t threads = useful_threads(s), first = (s->reverse ? s->T : 0) * s->N * s->H;
+    const int64_t first = (s->reverse ? s->T : 0) * s->N * s->H;
     _Atomic int status;
     s->status = &status;
     s->k = s->H;
     s->panels = s->gates == 1 ? md_ceil_div(s->H, s->nv * VL) : md_ceil_div(s->H, VL);
-    for (s->may_split = 1; s->may_split >= 0; s->may_split--) {
+    for (int tiles = 1; tiles >= 0; tiles--) {
         status = input_share(s, x, weights);
         if (status != MD_DONE) return status;
-        if (!begin_product(s, &weights[1], (const float *)weights[1].data, by_rows(s, threads) ? s->N / threads : s->N)) return MD_NO_MEMORY;
+        if (!begin_product(s, &weights[1], (const float *)weights[1].data, tiles)) return MD_NO_MEMORY;
         start(s->hs + first, &states[0], s->N * s->H);
         if (s->cs) start(s->cs + first, &states[1], s->N * s->H);
         all_steps(s);
@@ -160,7 +147,7 @@ int MD_LOCAL(recurrent_forward)(sequence *s, const md_array *x, const md_array *
 }
 
 int MD_LOCAL(recurrent_backward)(sequence *s, const md_array *w_hh, int64_t first, const md_array *last) {
-    const int64_t threads = useful_threads(s), whole = s->gates * s->H;
+    const int64_t whole = s->gates * s->H;
     const float *w = (const float *)w_hh->data;
     _Atomic int status = MD_DONE;
     s->status = &status;
@@ -175,9 +162,9 @@ int MD_LOCAL(recurrent_backward)(sequence *s, const md_array *w_hh, int64_t firs
         memcpy(turned + (whole - first) * s->H, w, (size_t)(first * s->H) * sizeof(float));
         w = turned;
     }
-    for (s->may_split = 1; s->may_split >= 0; s->may_split--) {
+    for (int tiles = 1; tiles >= 0; tiles--) {
         status = MD_DONE;
-        if (!begin_product(s, w_hh, w, by_rows(s, threads) ? s->N / threads : s->N)) return MD_NO_MEMORY;
+        if (!begin_product(s, w_hh, w, tiles)) return MD_NO_MEMORY;
         start(s->dh, &last[0], s->N * s->H);
         if (s->dc) start(s->dc, &last[1], s->N * s->H);
         all_steps(s);

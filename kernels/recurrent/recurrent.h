@@ -26,8 +26,8 @@ struct sequence {
     const float *bias;      /* of the recurrent product, where it does not go with the input's share */
     int relu;
     /* the walk's own */
-    int backward, may_split;
-    int64_t k, panels, chunk; /* the product's inner size; its panels; rows that it takes at a time */
+    int backward, by_columns;
+    int64_t k, panels;        /* the product's inner size, and its panels */
     const float *weights;     /* packed for vectors */
     char *tiles;              /* packed for matrix tiles, or NULL */
 #if MD_AMX

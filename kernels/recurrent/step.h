@@ -6,8 +6,8 @@
 #include "amx.h"
 #include "recurrent.h"
 
-/* Rows whose sums are in the cache together, most of all and on vectors, and of a panel, which stays there while they pass. */
-enum { CHUNK = 64, VECTOR_CHUNK = 48, KC = 64 };
+/* Rows whose sums are in the first-level cache together, and those of a panel, which stay there while they pass. */
+enum { CHUNK = 64, KC = 64 };
 
 /* ---- vectors ---- */
 
@@ -100,10 +100,10 @@ static void pack_vectors(int64_t p, void *ctx) { /* the weights (gates H, H): fo
 }
 
 /* ---- matrix tiles ---- */
-typedef struct { /* rows of the left operand */
-    const float *a[CHUNK];
+typedef struct { /* rows of the left operand, and their parts */
+    const float *x;
+    int64_t stride;
     const char *parts;
-    int64_t rows;
 } left_rows;
 
 #if MD_AMX
@@ -143,22 +143,22 @@ static int begin_tiles(sequence *s, const md_array *w, const float *rows) {
     }
     s->range = amx_no_numbers;
     for (int64_t p = 0; p < s->panels; p++) s->range = amx_both(s->range, ranges_of(s, tiles)[p]);
-    if (amx_fits(amx_no_numbers, s->range)) s->tiles = tiles, s->chunk = CHUNK;
+    if (amx_fits(amx_no_numbers, s->range)) s->tiles = tiles;
     return 1;
 }
 
-static int split_rows(const sequence *s, left_rows *l, const float *x, int64_t stride) {
-    char *const to = md_scratch(MD_SLOT_B, (size_t)(md_ceil_div(CHUNK, AMX_ROWS) * strip_bytes(s)));
+static int split_rows(const sequence *s, left_rows *l, int64_t rows) {
+    char *const to = md_scratch(MD_SLOT_B, (size_t)(md_ceil_div(rows, AMX_ROWS) * strip_bytes(s)));
     if (!to) return MD_NO_MEMORY;
     amx_range range = amx_no_numbers;
-    for (int64_t i = 0; i < l->rows; i += AMX_ROWS)
-        range = amx_both(range, amx_pack(to + i / AMX_ROWS * strip_bytes(s), TILE_STEP, AMX_TILE, x + i * stride, stride, 1,
-                                         md_min(AMX_ROWS, l->rows - i), s->k, 0));
+    for (int64_t i = 0; i < rows; i += AMX_ROWS)
+        range = amx_both(range, amx_pack(to + i / AMX_ROWS * strip_bytes(s), TILE_STEP, AMX_TILE, l->x + i * l->stride, l->stride, 1,
+                                         md_min(AMX_ROWS, rows - i), s->k, 0));
     l->parts = to;
     return amx_fits(range, s->range) ? MD_DONE : MD_NOT_MINE;
 }
 
-static void tile_product(const sequence *s, float *acc, const left_rows *l, int64_t p) {
+static void tile_product(const sequence *s, float *acc, const char *parts, int64_t rows, int64_t p) {
     static const float zeros[2 * VL];
     const int64_t strip = strip_bytes(s);
     const char *b = s->tiles + p * s->nv * strip;
@@ -166,14 +166,14 @@ static void tile_product(const sequence *s, float *acc, const left_rows *l, int6
                   .a_part = AMX_TILE, .ldy = s->nv * VL, .start = zeros};
     for (int v = 0; v < s->nv; v += 2) {
         const int across = s->nv - v > 1 ? 2 : 1;
-        for (int64_t i = 0; i < l->rows; i += 2 * AMX_ROWS) {
-            const int more = i + 2 * AMX_ROWS < l->rows;
-            t.a = l->parts + i / AMX_ROWS * strip;
-            t.next_a = more ? t.a + 2 * strip : l->parts;
+        for (int64_t i = 0; i < rows; i += 2 * AMX_ROWS) {
+            const int more = i + 2 * AMX_ROWS < rows;
+            t.a = parts + i / AMX_ROWS * strip;
+            t.next_a = more ? t.a + 2 * strip : parts;
             t.b = b;
             t.next_b = more ? b : b + across * strip;
             t.y = acc + (i * s->nv + v) * VL;
-            amx_multiply(l->rows - i > AMX_ROWS ? 2 : 1, across, &t);
+            amx_multiply(rows - i > AMX_ROWS ? 2 : 1, across, &t);
         }
         b += across * strip;
     }
@@ -185,16 +185,33 @@ AMX_CODE static void release(void) { amx_end(); }
 
 /* ---- either ---- */
 
-/* The weights (gates H, H) from `rows` on, which are those of w or follow from them, for `each` rows of a step. 0: no memory. */
-static int begin_product(sequence *s, const md_array *w, const float *rows, int64_t each) {
-    s->chunk = VECTOR_CHUNK;
+/* The threads share the columns of a step, which all of them must have ended before the next begins, or the rows of the batch, and
+ * then never wait; but then each goes through all weights, which the second-level cache may not hold, and for few rows. */
+static int by_columns(const sequence *s, int64_t threads, int tiles) {
+    enum { IN_CACHE = 5 << 19 };
+    if (threads == 1 || s->N < 8 * threads) return threads > 1;
+    if ((tiles ? 6 : 4) * s->gates * s->H * s->H > IN_CACHE) return 1;
+    return tiles && !s->backward && s->N < AMX_ROWS * threads;
+}
+
+/* How many threads the steps are worth. */
+static int64_t useful_threads(const sequence *s) {
+    return 2 * s->N * s->gates * s->H * s->H < MD_SMALL_FLOPS ? 1 : md_get_threads();
+}
+
+/* The weights (gates H, H) from `rows` on, which are those of w or follow from them. 0: no memory. */
+static int begin_product(sequence *s, const md_array *w, const float *rows, int tiles) {
+    const int64_t threads = useful_threads(s);
     s->tiles = NULL;
 #if MD_AMX
-    if (s->may_split && md_has_amx() && each >= 12 && s->H >= 32 && s->T * each >= 96) {
+    s->by_columns = by_columns(s, threads, 1);
+    const int64_t each = s->by_columns ? s->N : s->N / threads;
+    if (tiles && md_has_amx() && each >= 12 && s->H >= 32 && s->T * each >= 96) {
         if (!begin_tiles(s, w, rows)) return 0;
         if (s->tiles) return 1;
     }
 #endif
+    s->by_columns = by_columns(s, threads, 0);
     int filled;
     float *to = md_keep(MD_SLOT_A, (size_t)(s->panels * s->nv * VL * s->k + 1) * sizeof(float), w, &filled);
     packing c = {.s = s, .w = rows, .to = to};
@@ -220,26 +237,28 @@ static void end_task(const sequence *s) {
 
 /* So many rows from x on are to be multiplied. 0, and the reason in *s->status, where that cannot be done. */
 static int take_rows(const sequence *s, left_rows *l, const float *x, int64_t stride, int64_t rows) {
-    l->rows = rows;
+    l->x = x;
+    l->stride = stride;
 #if MD_AMX
     if (s->tiles) {
-        const int status = split_rows(s, l, x, stride);
+        const int status = split_rows(s, l, rows);
         if (status != MD_DONE) *s->status = status;
         return status == MD_DONE;
     }
 #endif
-    for (int64_t i = 0; i < rows; i++) l->a[i] = x + i * stride;
     return 1;
 }
 
-/* acc[i][j] = sum over k of rows[i][k] panel p[k][j]. */
-static void product(const sequence *s, float *acc, const left_rows *l, int64_t p) {
+/* acc[i][j] = sum over k of rows[first + i][k] panel p[k][j]. */
+static void product(const sequence *s, float *acc, const left_rows *l, int64_t first, int64_t rows, int64_t p) {
 #if MD_AMX
     if (s->tiles) {
-        tile_product(s, acc, l, p);
+        tile_product(s, acc, l->parts + first / AMX_ROWS * strip_bytes(s), rows, p);
         return;
     }
 #endif
-    vector_product(acc, s->nv, l->rows, s->k, l->a, s->weights + p * s->nv * VL * s->k);
+    const float *a[CHUNK];
+    for (int64_t i = 0; i < rows; i++) a[i] = l->x + (first + i) * l->stride;
+    vector_product(acc, s->nv, rows, s->k, a, s->weights + p * s->nv * VL * s->k);
 }
 #endif
