@@ -3,13 +3,6 @@
 
 int MD_LOCAL(matmul_float)(const md_array *arrays, int activation);
 
-/* Calls the gates of a panel for some rows, 4 KB apart and more, into the cache while the product runs. */
-INLINE void fetch(const sequence *s, const float *gates, int64_t rows, int64_t j, int64_t lines) {
-    for (int64_t i = 0; i < rows; i++)
-        for (int64_t g = 0; g < s->row; g += s->H)
-            for (int64_t l = 0; l < lines; l++) __builtin_prefetch(gates + i * s->row + g + j + l * 16, 0, 2);
-}
-
 /* ---- the input's share ---- */
 
 typedef struct { const md_array *x; float *to; int64_t batch, inputs; } gathering;
@@ -53,7 +46,6 @@ static void step(const sequence *s, int64_t t, int64_t r, int64_t end, int64_t f
     for (int64_t p = first; p < last; p++) {
         for (int64_t i = r, rows; i < active; i += rows) {
             rows = md_min(CHUNK, active - i);
-            fetch(s, s->out + (t * s->N + i) * s->row, rows, p * VL, 1);
             product(s, acc, &left, i - r, rows, p);
             s->cell(s, t, i, rows, p, acc);
         }
@@ -78,10 +70,6 @@ static void step_back(const sequence *s, int64_t i, int64_t r, int64_t end, int6
     for (int64_t p = first; p < last; p++)
         for (int64_t at = r, rows; at < end; at += rows) {
             rows = md_min(CHUNK, end - at);
-            if (i < s->T) {
-                fetch(s, s->out + (t * s->N + at) * s->row, rows, p * 4 * VL, 4);
-                if (s->gates_of) fetch(s, s->gates_of + (t * s->N + at) * s->row, rows, p * 4 * VL, 4);
-            }
             if (i) product(s, acc, &left, at - r, rows, p);
             else memset(acc, 0, (size_t)(rows * 4 * VL) * sizeof(float));
             const int64_t active = i == s->T ? 0 : s->batch ? md_max(0, md_min(rows, s->batch[t] - at)) : rows;

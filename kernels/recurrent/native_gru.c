@@ -6,6 +6,7 @@ INLINE void cell(const sequence *s, int64_t t, int64_t r0, int64_t rows, int64_t
     const vf bias = s->bias ? load(s->bias + 2 * H + j, cols) : vset(0);
     for (int64_t k = 0; k < rows; k++, acc += 3 * VL) {
         float *gates = s->out + (t * s->N + r0 + k) * s->row + j;
+        ahead(s, gates, VL);
         const vf r = vsigmoid(vload(acc) + load(gates + H, cols));
         const vf z = vsigmoid(vload(acc + VL) + load(gates + 2 * H, cols));
         const vf hn = vload(acc + 2 * VL) + bias;
@@ -35,6 +36,8 @@ INLINE void cell_back(const sequence *s, int64_t t, int64_t row0, int64_t j, con
     const int64_t H = s->H, row = (t * s->N + row0) * s->row + j;
     const float *gates = s->gates_of + row;
     float *d = s->out + row, *dh_of = s->dh + row0 * H + j;
+    ahead(s, gates, 4 * VL);
+    ahead(s, d, 4 * VL);
     const vf hn = load(gates, cols), r = load(gates + H, cols), z = load(gates + 2 * H, cols), n = load(gates + 3 * H, cols);
     vf dh = vload(acc) + load(dh_of, cols);
     if (s->dy) dh += load(s->dy + (t * s->N + row0) * H + j, cols);

@@ -5,6 +5,7 @@ INLINE void cell(const sequence *s, int64_t t, int64_t r, int64_t rows, int64_t 
     const int64_t H = s->H;
     for (int64_t k = 0; k < rows; k++, acc += 4 * VL) {
         float *gates = s->out + (t * s->N + r + k) * s->row + j;
+        ahead(s, gates, VL);
         const vf i = vsigmoid(vload(acc) + load(gates, cols));
         const vf f = vsigmoid(vload(acc + VL) + load(gates + H, cols));
         const vf g = vtanh(vload(acc + 2 * VL) + load(gates + 2 * H, cols));
@@ -37,6 +38,8 @@ INLINE void cell_back(const sequence *s, int64_t t, int64_t r, int64_t j, const 
     const int64_t H = s->H, row = (t * s->N + r) * s->row + j;
     const float *gates = s->gates_of + row;
     float *d = s->out + row, *dh_of = s->dh + r * H + j, *dc_of = s->dc + r * H + j;
+    ahead(s, gates, 4 * VL);
+    ahead(s, d, 4 * VL);
     const vf i = load(gates, cols), f = load(gates + H, cols), g = load(gates + 2 * H, cols), o = load(gates + 3 * H, cols);
     const vf tanh_c = vtanh(load(after(s, s->cs, t, r) + j, cols));
     vf dh = vload(acc) + load(dh_of, cols);

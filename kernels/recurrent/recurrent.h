@@ -51,6 +51,11 @@ int MD_LOCAL(recurrent_serves)(const md_array *a, int n, int strided);
 INLINE float *before(const sequence *s, float *states, int64_t t, int64_t r) { return states + ((t + s->reverse) * s->N + r) * s->H; }
 INLINE float *after(const sequence *s, float *states, int64_t t, int64_t r) { return states + ((t + 1 - s->reverse) * s->N + r) * s->H; }
 
+/* Calls what a row holds `at` floats further on, a later panel of its gates, into the second-level cache. */
+INLINE void ahead(const sequence *s, const float *gates, int at) {
+    for (int64_t g = 0; g < s->row; g += s->H) __builtin_prefetch(gates + g + at, 0, 2);
+}
+
 /* VL floats or, with `cols` of them left, fewer. */
 INLINE vf load(const float *p, int64_t cols) { return cols >= VL ? vload(p) : vload_part(p, (int)cols, 0); }
 INLINE void store(float *p, vf x, int64_t cols) {
