@@ -179,10 +179,11 @@ AMX_CODE static void forward_part_by_tiles(int64_t task, void *ctx) {
     }
     amx_end();
 }
-/* Splitting costs as much as multiplying with some thirty queries. */
+/* Splitting costs as much as multiplying with some thirty queries; and of causal blocks tiles multiply the unseen half, too. */
 static int tiles_pay(const job *c) {
     const int64_t bytes = split_bytes(c->keys, c->size) + split_bytes(c->keys, c->value_size);
-    return md_has_amx() && c->keys >= BLOCK && c->length * c->heads / c->groups / c->parts >= 2 * BLOCK && bytes <= MOST_BYTES;
+    const int64_t queries = c->length * c->heads / md_max(1, c->groups) / c->parts;
+    return md_has_amx() && c->keys >= (c->causal ? 6 : 1) * BLOCK && queries >= 2 * BLOCK && bytes <= MOST_BYTES;
 }
 #else
 static int tiles_pay(__attribute__((unused)) const job *c) { return 0; }

@@ -62,12 +62,13 @@ AMX_CODE static inline void multiply_block_by_tiles(float *y, const char *a, con
     }
     for (int64_t m = 0; m < rows; m += SIDE)
         for (int64_t j = 0; j < columns; j += SIDE) {
-            const int down = strips_of(rows - m), across = strips_of(columns - j);
+            const int down = strips_of(rows - m), across = strips_of(columns - j), last = j + SIDE >= columns;
             float *const to = y + m * BLOCK + j;
             const amx_args t = {.a = a + split_bytes(m, k), .b = b + split_bytes(j, k), .a_steps = steps[down - 1], .steps = count,
                                 .a_row = 64, .a_tile = AMX_TILE, .a_part = down * AMX_TILE, .y = to, .ldy = BLOCK,
                                 .start = add ? to : zeros, .start_row = add ? BLOCK : 0,
-                                .next_a = a + split_bytes(m, k), .next_b = b, .far = b};
+                                .next_a = a + split_bytes(last ? m + SIDE : m, k),
+                                .next_b = last ? b : b + split_bytes(j + SIDE, k), .far = b};
             amx_multiply(down, across, &t);
         }
 }
