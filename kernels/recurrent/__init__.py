@@ -180,6 +180,11 @@ def variants(gates, states):
     yield "lengths reverse", (x, *rest), {"batch_sizes": sizes, "reverse": True}, False
     lengths = np.repeat([70, 50, 20, 3], 3)
     yield "many lengths", arguments(gates, (12, 70, 4, 65), states=states), {"batch_sizes": lengths}, False
+    for size in [(8, 20, 7, 96), (12, 40, 8, 64), (4, 40, 8, 352)]:  # on matrix tiles, where the processor has them
+        x_of, *others = arguments(gates, size, states=states)
+        yield f"{size}", (x_of, *others), {}, False
+        tiny = [h * np.float32(1e-35) for h in others[:states]]  # does not split into parts
+        yield f"{size} tiny states", (x_of, *tiny, *others[states:]), {}, False
     yield "no biases, no states", (x, *[None] * states, *rest[states:-2]), {}, False
     yield "batch first", (normal(5, 6, 4).transpose(1, 0, 2), *rest), {}, False
     yield "float64", arguments(gates, (4, 3, 5, 6), "float64", states), {}, False
