@@ -69,6 +69,8 @@ INLINE void amx_pack_step(char *to, int64_t part, const float *x, int64_t stride
         } else {
             low[i] = whole ? vload(one) : i < k ? amx_load(one, rows) : (vf){0};
             high[i] = whole ? vload(other) : i + VL < k ? amx_load(other, rows) : (vf){0};
+            _mm_prefetch(one + AMX_K * stride, _MM_HINT_T1); /* so many streams no processor foresees */
+            _mm_prefetch(other + AMX_K * stride, _MM_HINT_T1);
         }
         vi *const m = most + (along ? i : 0);
         *m = amx_larger(amx_larger(*m, low[i]), high[i]);

@@ -111,8 +111,6 @@ static void pack_gradient(int64_t task, void *ctx) {
 }
 
 static int weight_gradient(const md_array *dw, const md_array *db, const md_array *g, const md_array *x, const conv_shape *s0) {
-    const int done = MD_LOCAL(groups_weight)(dw, db, g, x, s0);
-    if (done != MD_NOT_MINE) return done;
     weights w = {.s = *s0, .dw = (float *)dw->data};
     conv_shape *s = &w.s;
     const int64_t O = s->O, all = s->N * s->oh * s->ow, PH = s->H + 2 * s->ph, PW = s->W + 2 * s->pw;
@@ -183,6 +181,7 @@ MD_KERNEL(conv2d_backward_weight, 2, 3) {
     }
     int done = taps->data ? MD_NOT_MINE : MD_LOCAL(depthwise_weight)(dw, db, g, x, &s);
     if (done == MD_NOT_MINE) done = MD_LOCAL(few_weight)(dw, db, g, taps, x, &s);
+    if (done == MD_NOT_MINE && !taps->data) done = MD_LOCAL(tiles_weight)(dw, db, g, x, &s);
     if (done == MD_NOT_MINE) done = MD_LOCAL(winograd_weight)(dw, db, g, taps, x, &s);
     if (done != MD_NOT_MINE || !taps->data) return done == MD_NOT_MINE ? weight_gradient(dw, db, g, x, &s) : done;
     unpooled u;
@@ -281,8 +280,7 @@ static void data_task(int64_t task, void *ctx) {
 }
 
 static int data_gradient(const md_array *dx, const md_array *g, const md_array *w, const conv_shape *s0) {
-    int done = MD_LOCAL(few_data)(dx, g, w, s0);
-    if (done == MD_NOT_MINE) done = MD_LOCAL(groups_data)(dx, g, w, s0);
+    const int done = MD_LOCAL(few_data)(dx, g, w, s0);
     if (done != MD_NOT_MINE) return done;
     data d = {.s = *s0, .dx = dx, .w = w};
     conv_shape *s = &d.s;

@@ -25,7 +25,7 @@ typedef struct {
     float *y;
     const float *bias;
     ptrdiff_t residual; /* from y, or 0 */
-    int relu;
+    int relu; /* as activated() takes it */
     int64_t OH, OW, O, G, out, zr, zc; /* y: pixels, channels, groups, channels of a group, its strides for a phase */
     int64_t out_stride, in_stride;     /* of the weights, for columns and what is summed */
     int64_t group_stride;
@@ -136,7 +136,7 @@ INLINE void finish_as(const tiled *t, const float *sums, const int64_t *targets,
         for (int64_t v = 0; v < SQUARE; v += VL) {
             vf x = vload(sums + v);
             if (residual) x += load_cols(y + v + t->residual, (int)(cols - v));
-            if (relu) x = vmax((vf){0}, x);
+            if (relu) x = activated(x, t->relu);
             if (cols == SQUARE) vstore(y + v, x);
             else store_cols(y + v, x, (int)(cols - v));
         }
@@ -367,9 +367,10 @@ static int run(tiled *t, const md_array *x, const conv_shape *s, int by_data, ta
     t->phases = phases;
     t->met = meeting(s->oh, s->H, s->kh, s->dh, s->ph, s->sh) * meeting(s->ow, s->W, s->kw, s->dw, s->pw, s->sw);
     const int constant = t->weight->constant;
-    t->b = constant ? (char *)taps : NULL;
-    const double cost = share_out(t, threads);
-    if (cost > without_tiles(s, by_data) / (double)threads) return MD_NOT_MINE;
+    /* Which way is taken follows neither from the number of threads nor from what a plan keeps, or bits would. */
+    if (share_out(t, 2) > without_tiles(s, by_data) / 2) return MD_NOT_MINE;
+    t->b = constant ? (char *)taps : NULL; /* nothing to pack */
+    if (threads != 2 || constant) share_out(t, threads);
     if (!(t->p.x = dense(x, MD_SLOT_D, threads))) return MD_NO_MEMORY;
     t->b = NULL;
     const int64_t bands = md_ceil_div(t->p.N, t->images) * t->bands, all = t->G * t->n_phases * panels(t);

@@ -102,7 +102,7 @@ static amx_range split_row(char *to, const planes *p, const band *b, int64_t n, 
 }
 
 /* The range is that of the pixels, each for itself. */
-static amx_range split_band(char *to, const planes *p, const band *b) {
+__attribute__((unused)) static amx_range split_band(char *to, const planes *p, const band *b) {
     amx_range range = amx_no_numbers;
     const int64_t end = plane_pixels(p, b->n1 - b->n0, b->rows) * LINE;
     for (int64_t f = 0; f < p->sr * p->sc; f++) {
