@@ -12,7 +12,7 @@ def show_config(show=True):
     """Prints and returns what minidl was built with and what it chose here: a dict of plain values.
 
     version, python, numpy and its BLAS, the processor; whether the native extension was built, for which instruction
-    sets, and which one runs; the backends, the one in use; how many threads a kernel may use.
+    sets, which one runs, and whether it uses matrix tiles; the backends, the one in use; how many threads a kernel may use.
     """
     import minidl
     from minidl.kernels import _dispatch
@@ -27,6 +27,7 @@ def show_config(show=True):
         "tape and dispatch": "Python" if _dispatch.__file__.endswith(".py") else "compiled",
         "instruction sets built": list(core.isas()) if core else [],
         "instruction set": kernels.isa(),
+        "matrix tiles": "used" if core and core.has_amx() else "not used",
         "backends": list(kernels.backends()),
         "backend": kernels.get_backend(),
         "threads": kernels.get_num_threads(),

@@ -27,6 +27,7 @@ cdef extern from "md.h" nogil:
         int ins
     const md_entry *md_find(const char *name, const char *isa)
     int md_cpu_has(const char *isa)
+    int md_has_amx()
     int md_has_isa(const char *isa)
     int md_get_threads()
     void *md_take(size_t bytes, size_t *given)
@@ -448,6 +449,11 @@ def find(str name, str isa):
 
 def cpu_has(str isa):
     return bool(md_cpu_has(isa.encode()))
+
+
+def has_amx():
+    """Whether products may run on the processor's matrix tiles."""
+    return bool(md_has_amx())
 
 
 def isas():

@@ -8,7 +8,6 @@ typedef struct {
     char *b; /* packed, or NULL where each task packs its own */
     amx_range *ranges; /* of each packed panel of b, behind them */
     int64_t kc, panels, blocks, rows, cols, across;
-    amx_range of_b;
     _Atomic int result;
 } amx_product;
 
@@ -80,13 +79,13 @@ AMX_CODE static void amx_task(int64_t index, void *ctx) {
         for (int64_t m = m0; m < m1; m += AMX_SIDE)
             range = amx_both(range, amx_pack_panel(a + amx_bytes(m - m0, kc), c->a + m * c->a_ms + k0 * c->a_ks, c->a_ms, c->a_ks,
                                                    md_min(AMX_SIDE, m1 - m), kc, 0));
-        if (!amx_fits(range, w->of_b)) {
-            w->result = MD_NOT_MINE;
-            break;
-        }
         for (int64_t j = n0; j < n1; j += AMX_SIDE) {
             const char *const b = own ? own : amx_panel(w, k0, kc, j), *const next = own ? own : amx_panel(w, k0, kc, md_min(j + AMX_SIDE, n1));
-            if (own && !amx_fits(range, amx_pack_columns(c, own, k0, kc, j))) w->result = MD_NOT_MINE;
+            /* Asked for each block of k and panel, so that the answer does not depend on how rows are shared out. */
+            if (!amx_fits(range, own ? amx_pack_columns(c, own, k0, kc, j) : w->ranges[k0 / w->kc * w->panels + j / AMX_SIDE])) {
+                w->result = MD_NOT_MINE;
+                break;
+            }
             amx_args t = {.b = b, .next_b = b, .steps = md_ceil_div(kc, AMX_K), .a_row = 64, .a_tile = AMX_TILE, .far = next};
             t.far_lines = own ? 0 : (int)(AMX_PARTS * AMX_SIDE / md_ceil_div(m1 - m0, AMX_SIDE));
             for (int64_t m = m0; m < m1; m += AMX_SIDE, t.far += t.far_lines * t.steps * 64) {
@@ -141,14 +140,11 @@ static int multiply_by_tiles(const product *c) {
     amx_product w = amx_layout(c);
     amx_share_out(&w, c->threads);
     const int64_t tasks = md_ceil_div(c->M, w.rows) * w.across;
-    w.of_b = amx_no_numbers;
     if (w.b || tasks > w.across) {
         if (!w.b) w.b = md_scratch(MD_SLOT_B, amx_size(c));
         if (!w.b) return MD_NO_MEMORY;
         w.ranges = (amx_range *)(w.b + amx_bytes(c->N, c->K));
         if (!c->amx_filled) amx_all(c, w.blocks * w.panels, amx_pack_b, &w);
-        for (int64_t i = 0; i < w.blocks * w.panels; i++) w.of_b = amx_both(w.of_b, w.ranges[i]);
-        if (!amx_fits(amx_no_numbers, w.of_b)) return MD_NOT_MINE;
     }
     amx_all(c, tasks, amx_task, &w);
     return w.result;

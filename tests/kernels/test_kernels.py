@@ -35,6 +35,17 @@ def test_each_instruction_set(level):
     assert f"instruction set: {level}" in done.stdout
 
 
+def test_without_matrix_tiles():
+    """The other loops of families that use them, in a process of its own."""
+    core = _dispatch.core
+    if core is None or not core.has_amx():
+        pytest.skip("this processor has no AMX, so every test runs without tiles")
+    names = ["matmul", "quantized", "recurrent"]
+    done = subprocess.run([sys.executable, "-m", "minidl.kernels", "--check", *names], env={**os.environ, "MINIDL_AMX": "0"},
+                          capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 @pytest.mark.parametrize("kernel", ALL, ids=lambda k: k.name)
 def test_results_are_the_same_bits_from_run_to_run(kernel):
     threads = kernels.get_num_threads()
