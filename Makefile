@@ -1,4 +1,4 @@
-# Every target sets itself up in .venv first. PYTHON chooses the interpreter: make test PYTHON=python3.12
+# Every target sets itself up in .venv first, with the native kernels or not at all. PYTHON chooses the interpreter: make test PYTHON=python3.12
 PYTHON ?= python3
 BIN := .venv/bin
 SOURCES := pyproject.toml setup.py $(wildcard kernels/*/*.[ch] kernels/_native/*.px?) $(wildcard kernels/*.pxd minidl/autograd/*.pxd) \
@@ -36,7 +36,7 @@ build: .venv/ready
 .venv/ready: $(SOURCES)
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --editable ".[test,train,dev]"
+	MINIDL_REQUIRE_NATIVE=1 PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --editable ".[test,train,dev]"
 	@touch $@
 
 clean:

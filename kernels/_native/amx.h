@@ -16,10 +16,11 @@
 #include "md.h"
 #include "simd.h"
 
+enum { AMX_ROWS = 16, AMX_K = 32, AMX_PARTS = 3, AMX_TILE = 1024 /* bytes */ };
+
 #if defined(__AVX512BW__) && defined(__linux__) && (__GNUC__ >= 11 || __clang_major__ >= 12)
 #define MD_AMX 1
 #define AMX_CODE __attribute__((target("amx-tile,amx-bf16")))
-enum { AMX_ROWS = 16, AMX_K = 32, AMX_PARTS = 3, AMX_TILE = 1024 /* bytes */ };
 
 /* ---- the range of the numbers: of the rows of a or the columns of b ---- */
 

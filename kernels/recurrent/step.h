@@ -200,7 +200,7 @@ static int64_t useful_threads(const sequence *s) {
 }
 
 /* The weights (gates H, H) from `rows` on, which are those of w or follow from them. 0: no memory. */
-static int begin_product(sequence *s, const md_array *w, const float *rows, int tiles) {
+static int begin_product(sequence *s, const md_array *w, const float *rows, __attribute__((unused)) int tiles) {
     const int64_t threads = useful_threads(s);
     s->tiles = NULL;
 #if MD_AMX
@@ -224,19 +224,20 @@ static int begin_product(sequence *s, const md_array *w, const float *rows, int 
 }
 
 /* Before the first and after the last product of a task. */
-static void begin_task(const sequence *s) {
+static void begin_task(__attribute__((unused)) const sequence *s) {
 #if MD_AMX
     if (s->tiles) configure();
 #endif
 }
-static void end_task(const sequence *s) {
+static void end_task(__attribute__((unused)) const sequence *s) {
 #if MD_AMX
     if (s->tiles) release();
 #endif
 }
 
 /* So many rows from x on are to be multiplied. 0, and the reason in *s->status, where that cannot be done. */
-static int take_rows(const sequence *s, left_rows *l, const float *x, int64_t stride, int64_t rows) {
+static int take_rows(__attribute__((unused)) const sequence *s, left_rows *l, const float *x, int64_t stride,
+                     __attribute__((unused)) int64_t rows) {
     l->x = x;
     l->stride = stride;
 #if MD_AMX
