@@ -137,8 +137,8 @@ INLINE vf vlog1p(vf x) {
  * result would be subnormal it is 0: processors take a hundred times as long for such numbers. */
 INLINE vf vsigmoid(vf x) {
     vf r;
-    const vf n = vreduce(-vat_least(vat_most(x, 40.0f), -87.0f), &r), s = vscale(vset(1), -n);
-    return vsel(x < -87.0f, vset(0), s * vrecip(s + vexp_reduced(r)));
+    const vf n = vreduce(-vat_least(vat_most(x, 40.0f), -87.3365f), &r), s = vscale(vset(1), -n);
+    return vsel(x < -87.3365f, vset(0), s * vrecip(s + vexp_reduced(r)));
 }
 
 /* x p(x**2) / q(x**2) up to 9.02, where it is 1: relative error 3e-9 and the roundings. */
@@ -158,7 +158,7 @@ INLINE vf vtanh(vf x) {
 
 /* The normal distribution function at -size for 0 <= size <= NORMAL_END, and *gauss = exp(-size**2 / 2), its factor beside
  * p(size) / q(size) of relative error 2.5e-8. The error of the whole grows as the rounding of size**2 / 2 does. */
-#define NORMAL_END 12.875f /* from here on both are taken as 0: the tail would be subnormal, which processors are slow with */
+#define NORMAL_END 12.95f /* from here on both are taken as 0: the tail would be subnormal, which processors are slow with */
 INLINE vf vnormal_tail(vf size, vf *gauss) {
     vf p = size * 3.81506624e-3f + 3.86465275e-2f;
     p = p * size + 1.77414056e-1f;
