@@ -1,4 +1,5 @@
-# Every target sets itself up in .venv first, with the native kernels or not at all. PYTHON chooses the interpreter: make test PYTHON=python3.12
+# Every target sets itself up in .venv first, with the native kernels or not at all.
+# PYTHON chooses the interpreter: make test PYTHON=python3.12
 PYTHON ?= python3
 BIN := .venv/bin
 SOURCES := pyproject.toml setup.py $(wildcard kernels/*/*.[ch] kernels/_native/*.px?) $(wildcard kernels/*.pxd minidl/autograd/*.pxd) \

@@ -22,6 +22,12 @@ enum { AMX_ROWS = 16, AMX_K = 32, AMX_PARTS = 3, AMX_TILE = 1024 /* bytes */ };
 #define MD_AMX 1
 #define AMX_CODE __attribute__((target("amx-tile,amx-bf16")))
 
+/* A panel is what one call of amx_multiply takes of an operand: up to AMX_SIDE rows or columns, in one or two strips of 16. */
+enum { AMX_SIDE = 2 * AMX_ROWS };
+INLINE int64_t amx_whole(int64_t n, int64_t of) { return md_ceil_div(n, of) * of; }
+INLINE int amx_strips(int64_t n) { return n > AMX_ROWS ? 2 : 1; } /* of a panel with n rows or columns left */
+INLINE int64_t amx_bytes(int64_t n, int64_t k) { return amx_whole(n, AMX_ROWS) * amx_whole(k, AMX_K) * 2 * AMX_PARTS; } /* packed */
+
 /* ---- the range of the numbers: of the rows of a or the columns of b ---- */
 
 typedef struct { uint32_t high, low; } amx_range; /* bits of the largest number, and of the smallest largest-of-a-row, less one */
@@ -34,6 +40,13 @@ INLINE amx_range amx_both(amx_range a, amx_range b) {
 INLINE amx_range amx_range_of(vi m) {
     return (amx_range){_mm512_reduce_max_epu32((__m512i)m), _mm512_reduce_min_epu32((__m512i)(m - 1))};
 }
+/* The same of 16 rows that each have a vector of such numbers. */
+INLINE amx_range amx_range_of_rows(vi *most) {
+    vtranspose((vf *)most);
+    vi m = most[0];
+    for (int i = 1; i < AMX_ROWS; i++) m = (vi)_mm512_max_epu32((__m512i)m, (__m512i)most[i]);
+    return amx_range_of(m);
+}
 /* No number of 2^127 or more, and so large a product of the largest in each row and column that parts that count are above 2^-126. */
 INLINE int amx_fits(amx_range a, amx_range b) {
     const int64_t ea = (int64_t)(a.low >> 23) - 127, eb = (int64_t)(b.low >> 23) - 127;
@@ -43,12 +56,12 @@ INLINE int amx_fits(amx_range a, amx_range b) {
 /* ---- splitting ---- */
 
 INLINE vi amx_rounded(vf x) { return ((vi)x + 0x8000) & (int32_t)0xffff0000; }
-/* part[p]: lanes of 32 bits with part p of `low` in the lower and of `high` in the upper half. */
-INLINE void amx_split(vf low, vf high, vi *part) {
+/* Lanes of 32 bits, with part p of `low` in the lower and of `high` in the upper half, to to + p * part. */
+INLINE void amx_split(char *to, int64_t part, vf low, vf high) {
 #pragma GCC unroll 3
     for (int p = 0; p < AMX_PARTS; p++) {
         const vi l = amx_rounded(low), h = amx_rounded(high);
-        part[p] = h | (vi)((vu)l >> 16);
+        vstore((float *)(to + p * part), (vf)(h | (vi)((vu)l >> 16)));
         low -= (vf)l;
         high -= (vf)h;
     }
@@ -78,12 +91,7 @@ INLINE void amx_pack_step(char *to, int64_t part, const float *x, int64_t stride
     }
     if (along == columns) vtranspose(low), vtranspose(high);
 #pragma GCC unroll 16
-    for (int i = 0; i < AMX_ROWS; i++) {
-        vi parts[AMX_PARTS];
-        amx_split(low[i], high[i], parts);
-#pragma GCC unroll 3
-        for (int p = 0; p < AMX_PARTS; p++) vstore((float *)(to + p * part) + i * VL, (vf)parts[p]);
-    }
+    for (int i = 0; i < AMX_ROWS; i++) amx_split(to + i * 64, part, low[i], high[i]);
 }
 
 /* All steps of 16 rows of a or, with columns, of 16 columns of b, from x[row * rs + k * ks], one of the strides being 1: those
@@ -96,16 +104,24 @@ INLINE amx_range amx_pack_as(char *to, int64_t step, int64_t part, const float *
         amx_pack_step(to, part, x, stride, rows, k, along, columns, 1, most);
     for (; k > 0; k -= AMX_K, x += AMX_K * ks, to += step)
         amx_pack_step(to, part, x, stride, rows, k, along, columns, 0, most);
-    if (!along) return amx_range_of(most[0]);
-    vtranspose((vf *)most);
-    vi m = most[0];
-    for (int i = 1; i < AMX_ROWS; i++) m = (vi)_mm512_max_epu32((__m512i)m, (__m512i)most[i]);
-    return amx_range_of(m);
+    return along ? amx_range_of_rows(most) : amx_range_of(most[0]);
 }
 __attribute__((noinline, unused)) static amx_range amx_pack(char *to, int64_t step, int64_t part, const float *x, int64_t rs,
                                                             int64_t ks, int64_t rows, int64_t k, int columns) {
     if (ks == 1) return columns ? amx_pack_as(to, step, part, x, rs, ks, rows, k, 1, 1) : amx_pack_as(to, step, part, x, rs, ks, rows, k, 1, 0);
     return columns ? amx_pack_as(to, step, part, x, rs, ks, rows, k, 0, 1) : amx_pack_as(to, step, part, x, rs, ks, rows, k, 0, 0);
+}
+
+/* All panels of x[row * rs + k * ks], one behind the other. */
+__attribute__((unused)) static amx_range amx_pack_panels(char *to, const float *x, int64_t rs, int64_t ks, int64_t rows, int64_t k,
+                                                         int columns) {
+    amx_range range = amx_no_numbers;
+    for (int64_t r = 0; r < rows; r += AMX_ROWS) {
+        const int64_t panel = r / AMX_SIDE * AMX_SIDE, strips = amx_strips(rows - panel);
+        range = amx_both(range, amx_pack(to + amx_bytes(panel, k) + (r - panel) / AMX_ROWS * AMX_TILE, strips * AMX_PARTS * AMX_TILE,
+                                         strips * AMX_TILE, x + r * rs, rs, ks, md_min(AMX_ROWS, rows - r), k, columns));
+    }
+    return range;
 }
 
 /* ---- multiplying ---- */
@@ -120,7 +136,7 @@ AMX_CODE INLINE void amx_end(void) { _tile_release(); }
 
 typedef struct {
     const char *a, *b;
-    const int64_t *a_steps, *b_steps; /* from a and b to the tiles of each step, in bytes; b_steps NULL: one behind the other */
+    const int64_t *a_steps, *b_steps; /* from a and b to the tiles of each step, in bytes; NULL: one behind the other */
     int64_t steps;
     int64_t a_row, a_tile, a_part; /* from a row of a tile to the next, from the upper tile to the lower, from a part to the next */
     int64_t b_tile, b_part;        /* with b_steps: from the left tile to the right, from a part to the next */
@@ -167,7 +183,8 @@ AMX_CODE INLINE void amx_run(const int down, const int across, const amx_args *t
     SUMS(_tile_loadd, start, start_row);
     for (int64_t s = 0; s < t->steps; s++) {
         const int more = s + 1 < t->steps;
-        const char *a = t->a + t->a_steps[s], *next_a = more ? t->a + t->a_steps[s + 1] : t->next_a;
+        const char *a = t->a + (t->a_steps ? t->a_steps[s] : s * AMX_PARTS * a_part);
+        const char *next_a = !more ? t->next_a : t->a_steps ? t->a + t->a_steps[s + 1] : a + AMX_PARTS * a_part;
         const char *b = t->b + (t->b_steps ? t->b_steps[s] : s * AMX_PARTS * b_part);
         const char *next_b = !more ? t->next_b : t->b_steps ? t->b + t->b_steps[s + 1] : b + AMX_PARTS * b_part;
         for (int i = 0; i < t->far_lines; i++, far += 64) _mm_prefetch(far, _MM_HINT_T1);

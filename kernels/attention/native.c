@@ -110,19 +110,19 @@ static void forward_block(job *c, const work *w, rows_of k, rows_of v, int64_t n
 typedef struct { char *k, *v, *q, *weights; amx_range of_k; int fits; } split_head;
 
 static int split_keys(job *c, split_head *to, rows_of k, rows_of v) {
-    const int64_t part = split_bytes(c->value_size, BLOCK), keys = split_bytes(c->keys, c->size);
+    const int64_t part = amx_bytes(c->value_size, BLOCK), keys = amx_bytes(c->keys, c->size);
     to->k = md_scratch(MD_SLOT_C, (size_t)(keys + c->key_blocks * part));
-    to->q = md_scratch(MD_SLOT_D, (size_t)(split_bytes(BLOCK, c->size) + split_bytes(BLOCK, BLOCK)));
+    to->q = md_scratch(MD_SLOT_D, (size_t)(amx_bytes(BLOCK, c->size) + amx_bytes(BLOCK, BLOCK)));
     if (!to->k || !to->q) {
         c->status = MD_NO_MEMORY;
         return 0;
     }
     to->v = to->k + keys;
-    to->weights = to->q + split_bytes(BLOCK, c->size);
-    to->of_k = split_panels(to->k, k.at, k.stride, 1, c->keys, c->size, 0);
+    to->weights = to->q + amx_bytes(BLOCK, c->size);
+    to->of_k = amx_pack_panels(to->k, k.at, k.stride, 1, c->keys, c->size, 0);
     amx_range of_v = amx_no_numbers;
     for (int64_t s = 0; s < c->keys; s += BLOCK)
-        of_v = amx_both(of_v, split_panels(to->v + s / BLOCK * part, v.at + s * v.stride, 1, v.stride, c->value_size,
+        of_v = amx_both(of_v, amx_pack_panels(to->v + s / BLOCK * part, v.at + s * v.stride, 1, v.stride, c->value_size,
                                            md_min(BLOCK, c->keys - s), 0));
     const float about_one = 1;
     uint32_t bits;
@@ -136,11 +136,11 @@ AMX_CODE static int forward_block_by_tiles(job *c, const work *w, const split_he
     softmax_state state;
     const int64_t queries = md_min(BLOCK, c->length - t0), end = seen(c, t0 + queries), size = c->value_size;
     turn(w->qt, row(&c->q, n, h, t0), c->q.stride[2], c->size, queries, c->scale);
-    if (!end || !of->fits || !amx_fits(of->of_k, split_panels(of->q, w->qt, 1, BLOCK, queries, c->size, 1))) return 0;
+    if (!end || !of->fits || !amx_fits(of->of_k, amx_pack_panels(of->q, w->qt, 1, BLOCK, queries, c->size, 1))) return 0;
     no_keys_yet(&state);
     for (int64_t s0 = 0; s0 < end; s0 += BLOCK) {
         const int64_t keys = md_min(BLOCK, end - s0), split = md_min(BLOCK, c->keys - s0);
-        multiply_block_by_tiles(w->st, of->k + split_bytes(s0, c->size), of->q, split, queries, c->size, 0);
+        multiply_block_by_tiles(w->st, of->k + amx_bytes(s0, c->size), of->q, split, queries, c->size, 0);
         const int fades = weights_of_block(c, w, &state, n, h, t0, queries, s0, keys);
         for (int64_t d = 0; fades && d < size; d++)
             for (int64_t j = 0; j < queries; j += VL) {
@@ -150,7 +150,7 @@ AMX_CODE static int forward_block_by_tiles(job *c, const work *w, const split_he
         for (int64_t j = 0; on_diagonal(c, t0, s0) && j < queries; j += VL) /* what no query of the vector sees */
             for (int64_t s = seen_by_one(j, keys, 1); s < keys; s++) vstore(w->st + s * BLOCK + j, vset(0));
         split_weights(of->weights, w->st, keys, split, queries);
-        multiply_block_by_tiles(w->o, of->v + s0 / BLOCK * split_bytes(size, BLOCK), of->weights, size, queries, split, s0 > 0);
+        multiply_block_by_tiles(w->o, of->v + s0 / BLOCK * amx_bytes(size, BLOCK), of->weights, size, queries, split, s0 > 0);
     }
     finish_softmax(c, &state, n, h, t0, queries);
     for (int64_t t = 0; t < queries; t += VL)
@@ -181,7 +181,7 @@ AMX_CODE static void forward_part_by_tiles(int64_t task, void *ctx) {
 }
 /* Splitting costs as much as multiplying with some thirty queries; and of causal blocks tiles multiply the unseen half, too. */
 static int tiles_pay(const job *c) {
-    const int64_t bytes = split_bytes(c->keys, c->size) + split_bytes(c->keys, c->value_size);
+    const int64_t bytes = amx_bytes(c->keys, c->size) + amx_bytes(c->keys, c->value_size);
     const int64_t queries = c->length * c->heads / md_max(1, c->groups) / c->parts;
     return md_has_amx() && c->keys >= (c->causal ? 6 : 1) * BLOCK && queries >= 2 * BLOCK && bytes <= MOST_BYTES;
 }

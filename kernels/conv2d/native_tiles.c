@@ -8,7 +8,6 @@
 
 #if MD_AMX
 enum {
-    SQUARE = 32, /* results and columns of a block */
     MOST_STEPS = 40,            /* at a time */
     MOST_PLANES = 800 << 10,    /* bytes of a band */
     MOST_WEIGHTS = 500 << 10,   /* bytes that a block meets in turn */
@@ -41,23 +40,20 @@ typedef struct {
     _Atomic int result;
 } tiled;
 
-INLINE int64_t whole(int64_t n, int64_t of) { return md_ceil_div(n, of) * of; }
-INLINE int strips(int64_t n) { return n > AMX_ROWS ? 2 : 1; }
-
 /* ---- weights ---- */
 
-static int64_t panels(const tiled *t) { return md_ceil_div(t->out, SQUARE); }
+static int64_t panels(const tiled *t) { return md_ceil_div(t->out, AMX_SIDE); }
 static int64_t column_bytes(const tiled *t) { return t->p.steps * AMX_K * 2 * AMX_PARTS; } /* for one tap */
 
 /* To the packed weights of a panel: group by group, phase by phase. */
 static int64_t panel_at(const tiled *t, int64_t group, const phase *f, int64_t j) {
-    const int64_t padded = whole(t->out, AMX_ROWS);
+    const int64_t padded = amx_whole(t->out, AMX_ROWS);
     return column_bytes(t) * (padded * (group * t->n_taps + f->first) + j * f->taps);
 }
 
 /* Taps [first, last) of a panel of columns. */
 static amx_range pack_taps(const tiled *t, char *to, int64_t group, const phase *f, int64_t j, int64_t first, int64_t last) {
-    const int64_t cols = md_min(SQUARE, t->out - j), across = strips(cols), step = across * AMX_PARTS * AMX_TILE;
+    const int64_t cols = md_min(AMX_SIDE, t->out - j), across = amx_strips(cols), step = across * AMX_PARTS * AMX_TILE;
     amx_range range = amx_no_numbers;
     for (int64_t i = first; i < last; i++, to += t->p.steps * step)
         for (int64_t s = 0; s < across; s++) {
@@ -71,7 +67,7 @@ static amx_range pack_taps(const tiled *t, char *to, int64_t group, const phase 
 
 static void pack_panel(int64_t task, void *ctx) {
     const tiled *t = ctx;
-    const int64_t j = task % panels(t) * SQUARE, group = task / panels(t) / t->n_phases;
+    const int64_t j = task % panels(t) * AMX_SIDE, group = task / panels(t) / t->n_phases;
     const phase *f = &t->phases[task / panels(t) % t->n_phases];
     t->ranges[task] = pack_taps(t, t->b + panel_at(t, group, f, j), group, f, j, 0, f->taps);
 }
@@ -106,10 +102,10 @@ static void list_blocks(work *w, const phase *f) {
         const int64_t both = p->abreast == AMX_ROWS ? 2 : 1; /* columns of a block */
         for (int64_t u = 0; u < rows; u++)
             for (int64_t q = 0; q < f->columns; q += both)
-                for (int64_t i = 0; i < p->abreast; i += SQUARE) {
+                for (int64_t i = 0; i < p->abreast; i += AMX_SIDE) {
                     const int64_t second = both == 2 && q + 1 == f->columns ? 0 : AMX_ROWS;
                     w->blocks[w->count++] = (block){((u * p->pitch + q) * p->abreast + i) * LINE, AMX_ROWS * LINE, AMX_ROWS + second, u, q};
-                    for (int64_t r = 0; r < SQUARE; r++) {
+                    for (int64_t r = 0; r < AMX_SIDE; r++) {
                         const int64_t n = both == 2 ? r % AMX_ROWS : i + r, at = q + (both == 2 ? r / AMX_ROWS : 0);
                         *to++ = n < images && at < f->columns ? TARGET(w->b.n0 + n, w->b.u0 + u, at) : -1;
                     }
@@ -117,9 +113,9 @@ static void list_blocks(work *w, const phase *f) {
         return;
     }
     const int64_t all = ((images - 1) * p->gap + rows - 1) * p->pitch + f->columns;
-    for (int64_t v = 0; v < all; v += SQUARE)
-        w->blocks[w->count++] = (block){v * LINE, AMX_ROWS * LINE, md_min(SQUARE, whole(all - v, AMX_ROWS)), 0, 0};
-    for (int64_t n = 0, u = 0, q = 0, v = 0; v < w->count * SQUARE; v++) {
+    for (int64_t v = 0; v < all; v += AMX_SIDE)
+        w->blocks[w->count++] = (block){v * LINE, AMX_ROWS * LINE, md_min(AMX_SIDE, amx_whole(all - v, AMX_ROWS)), 0, 0};
+    for (int64_t n = 0, u = 0, q = 0, v = 0; v < w->count * AMX_SIDE; v++) {
         *to++ = v < all && u < rows && q < f->columns ? TARGET(w->b.n0 + n, w->b.u0 + u, q) : -1;
         if (++q == p->pitch) q = 0, u++;
         if (u == p->gap && n + 1 < images) u = 0, n++;
@@ -129,15 +125,15 @@ static void list_blocks(work *w, const phase *f) {
 /* y = act(sums + residual) */
 INLINE void finish_as(const tiled *t, const float *sums, const int64_t *targets, int64_t rows, int64_t j, int64_t cols, const int residual,
                       const int relu) {
-    for (int64_t i = 0; i < rows; i++, sums += SQUARE) {
+    for (int64_t i = 0; i < rows; i++, sums += AMX_SIDE) {
         float *const y = t->y + targets[i] + j;
         if (targets[i] < 0) continue;
 #pragma GCC unroll 2
-        for (int64_t v = 0; v < SQUARE; v += VL) {
+        for (int64_t v = 0; v < AMX_SIDE; v += VL) {
             vf x = vload(sums + v);
             if (residual) x += load_cols(y + v + t->residual, (int)(cols - v));
             if (relu) x = activated(x, t->relu);
-            if (cols == SQUARE) vstore(y + v, x);
+            if (cols == AMX_SIDE) vstore(y + v, x);
             else store_cols(y + v, x, (int)(cols - v));
         }
     }
@@ -160,7 +156,7 @@ INLINE int meets(const tiled *t, const work *w, const tap *k, const block *b) {
 static const char *weights_at(const work *w, const phase *f, int64_t j, int64_t first) {
     const tiled *t = w->t;
     if (!t->b) return w->own;
-    return t->b + panel_at(t, w->b.group, f, j) + first * column_bytes(t) * AMX_ROWS * strips(md_min(SQUARE, t->out - j));
+    return t->b + panel_at(t, w->b.group, f, j) + first * column_bytes(t) * AMX_ROWS * amx_strips(md_min(AMX_SIDE, t->out - j));
 }
 
 /* What has been computed is finished only after the next product was begun: the tiles need not wait for it. */
@@ -174,13 +170,13 @@ static void flush(work *w) {
 static void multiply_columns(work *w, const phase *f, int64_t j0, int64_t j1, int64_t first, int64_t last, int64_t c0, int64_t c1) {
     const tiled *t = w->t;
     const planes *p = &t->p;
-    const int64_t steps = p->steps, turns = md_ceil_div(j1 - j0, SQUARE), all = w->count * turns;
+    const int64_t steps = p->steps, turns = md_ceil_div(j1 - j0, AMX_SIDE), all = w->count * turns;
     const int starts = first == 0 && c0 == 0, ends = last == f->taps && c1 == steps;
     int64_t a_steps[MOST_STEPS], b_steps[MOST_STEPS];
-    amx_args m = {.a_steps = a_steps, .b_steps = b_steps, .a_row = LINE, .a_part = p->plane, .b_tile = AMX_TILE, .ldy = SQUARE};
+    amx_args m = {.a_steps = a_steps, .b_steps = b_steps, .a_row = LINE, .a_part = p->plane, .b_tile = AMX_TILE, .ldy = AMX_SIDE};
     for (int64_t z = 0; z < all; z++) {
-        const int64_t i = z / turns, j = j0 + z % turns * SQUARE, next = (z + 1) % all, cols = md_min(SQUARE, t->out - j);
-        const int across = strips(cols);
+        const int64_t i = z / turns, j = j0 + z % turns * AMX_SIDE, next = (z + 1) % all, cols = md_min(AMX_SIDE, t->out - j);
+        const int across = amx_strips(cols);
         const block *k = &w->blocks[i];
         m.steps = 0;
         for (int64_t n = first; n < last; n++) {
@@ -197,13 +193,13 @@ static void multiply_columns(work *w, const phase *f, int64_t j0, int64_t j1, in
         m.b = weights_at(w, f, j, first);
         m.b_part = across * AMX_TILE;
         m.next_a = w->planes + w->blocks[next / turns].from + (m.steps ? a_steps[0] : 0);
-        m.next_b = weights_at(w, f, j0 + next % turns * SQUARE, first) + (m.steps ? b_steps[0] : 0);
-        m.y = w->sums + (starts && ends ? z % 2 : i) * SQUARE * SQUARE;
+        m.next_b = weights_at(w, f, j0 + next % turns * AMX_SIDE, first) + (m.steps ? b_steps[0] : 0);
+        m.y = w->sums + (starts && ends ? z % 2 : i) * AMX_SIDE * AMX_SIDE;
         m.start = starts ? w->bias + j : m.y;
-        m.start_row = starts ? 0 : SQUARE;
-        amx_multiply(strips(k->rows), across, &m);
+        m.start_row = starts ? 0 : AMX_SIDE;
+        amx_multiply(amx_strips(k->rows), across, &m);
         flush(w);
-        if (ends) w->late = (pending){m.y, w->targets + i * SQUARE, k->rows, j, cols};
+        if (ends) w->late = (pending){m.y, w->targets + i * AMX_SIDE, k->rows, j, cols};
     }
     flush(w);
 }
@@ -212,8 +208,8 @@ static void multiply_columns(work *w, const phase *f, int64_t j0, int64_t j1, in
 static void multiply_phase(work *w, const phase *f, int64_t j0, int64_t j1) {
     const tiled *t = w->t;
     const int64_t steps = t->p.steps, at_once = md_max(1, MOST_STEPS / steps), chunk = md_ceil_div(steps, md_ceil_div(steps, MOST_STEPS));
-    const int64_t fit = md_max(1, MOST_WEIGHTS / (column_bytes(t) * md_max(1, f->taps) * SQUARE));
-    const int64_t width = t->b && f->taps <= at_once && chunk == steps ? fit * SQUARE : SQUARE;
+    const int64_t fit = md_max(1, MOST_WEIGHTS / (column_bytes(t) * md_max(1, f->taps) * AMX_SIDE));
+    const int64_t width = t->b && f->taps <= at_once && chunk == steps ? fit * AMX_SIDE : AMX_SIDE;
     list_blocks(w, f);
     for (int64_t j = j0; j < j1 && w->count; j += width)
         for (int64_t first = 0; first < f->taps || !first; first += at_once) {
@@ -230,8 +226,8 @@ static void multiply_phase(work *w, const phase *f, int64_t j0, int64_t j1) {
 /* Results that a band's blocks have room for. */
 static int64_t band_room(const tiled *t, int64_t images, int64_t rows) {
     const planes *p = &t->p;
-    if (p->abreast > 1) return rows * (p->pitch + 1) * whole(p->abreast, SQUARE);
-    return whole(((images - 1) * p->gap + rows) * p->pitch, SQUARE);
+    if (p->abreast > 1) return rows * (p->pitch + 1) * amx_whole(p->abreast, AMX_SIDE);
+    return amx_whole(((images - 1) * p->gap + rows) * p->pitch, AMX_SIDE);
 }
 
 AMX_CODE static void tiled_task(int64_t index, void *ctx) {
@@ -241,10 +237,10 @@ AMX_CODE static void tiled_task(int64_t index, void *ctx) {
     work w = {.t = t, .u1 = (strip + 1) * t->rows};
     w.b = (band){n0, md_min(t->p.N, n0 + t->images), strip * t->rows, t->rows + t->down, group};
     if (t->result != MD_DONE) return;
-    const int64_t room = band_room(t, t->images, t->rows), own = t->b ? 0 : column_bytes(t) * SQUARE * md_max(1, MOST_STEPS / t->p.steps);
-    const size_t bytes[] = {(size_t)planes_bytes(&t->p), (size_t)own, (size_t)(room + SQUARE) * SQUARE * sizeof(float),
-                            (size_t)whole(t->out, SQUARE) * sizeof(float), (size_t)room * sizeof(int64_t),
-                            (size_t)(room / SQUARE) * sizeof(block)};
+    const int64_t room = band_room(t, t->images, t->rows), own = t->b ? 0 : column_bytes(t) * AMX_SIDE * md_max(1, MOST_STEPS / t->p.steps);
+    const size_t bytes[] = {(size_t)planes_bytes(&t->p), (size_t)own, (size_t)(room + AMX_SIDE) * AMX_SIDE * sizeof(float),
+                            (size_t)amx_whole(t->out, AMX_SIDE) * sizeof(float), (size_t)room * sizeof(int64_t),
+                            (size_t)(room / AMX_SIDE) * sizeof(block)};
     char *memory = md_scratch(MD_SLOT_A, bytes[0] + bytes[1] + bytes[2] + bytes[3] + bytes[4] + bytes[5]);
     if (!memory) {
         t->result = MD_NO_MEMORY;
@@ -304,7 +300,7 @@ static double cost_of(const tiled *t, int64_t threads) {
         const double cols = (double)md_ceil_div(md_min(t->cols, t->out), AMX_ROWS);
         sum += half * cols * (taps * (double)p->steps * 108 + 70);
     }
-    const double weights = (double)(t->n_taps * p->steps * AMX_K * whole(t->out, AMX_ROWS) * t->G);
+    const double weights = (double)(t->n_taps * p->steps * AMX_K * amx_whole(t->out, AMX_ROWS) * t->G);
     const double packing = t->b ? 0 : bands > 1 ? weights * 1.7 / (double)md_min(threads, t->G * t->n_phases * panels(t))
                                                 : weights * 1.2 / (double)(t->G * t->parts) * (double)md_ceil_div((int64_t)tasks, threads);
     return (double)md_ceil_div((int64_t)tasks, threads) * sum + packing;
@@ -314,7 +310,7 @@ static double cost_of(const tiled *t, int64_t threads) {
 static void consider(tiled *t, tiled *best, double *least, int64_t abreast, int64_t images, int64_t rows, int64_t threads) {
     set_band(t, abreast, images, rows);
     for (int64_t parts = 1; parts <= md_min(panels(t), 2 * threads); parts *= 2) {
-        t->cols = md_ceil_div(panels(t), parts) * SQUARE;
+        t->cols = md_ceil_div(panels(t), parts) * AMX_SIDE;
         t->parts = md_ceil_div(t->out, t->cols);
         const double cost = cost_of(t, threads) * (planes_bytes(&t->p) > MOST_PLANES ? 2 : 1);
         if (cost < *least) *least = cost, *best = *t;
@@ -323,7 +319,7 @@ static void consider(tiled *t, tiled *best, double *least, int64_t abreast, int6
 
 /* Chooses what a task does. */
 static double share_out(tiled *t, int64_t threads) {
-    const int64_t wide[] = {1, AMX_ROWS, SQUARE};
+    const int64_t wide[] = {1, AMX_ROWS, AMX_SIDE};
     int64_t rows = 0;
     double least = 1e300;
     tiled best = *t;
@@ -375,7 +371,7 @@ static int run(tiled *t, const md_array *x, const conv_shape *s, int by_data, ta
     t->b = NULL;
     const int64_t bands = md_ceil_div(t->p.N, t->images) * t->bands, all = t->G * t->n_phases * panels(t);
     if (constant || bands > 1) {
-        const size_t bytes = (size_t)(column_bytes(t) * whole(t->out, AMX_ROWS) * t->n_taps * t->G);
+        const size_t bytes = (size_t)(column_bytes(t) * amx_whole(t->out, AMX_ROWS) * t->n_taps * t->G);
         t->b = md_keep(MD_SLOT_B, bytes + (size_t)all * sizeof(amx_range), t->weight, &filled);
         if (!t->b) return MD_NO_MEMORY;
         t->ranges = (amx_range *)(t->b + bytes);

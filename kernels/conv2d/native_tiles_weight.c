@@ -9,7 +9,6 @@
 
 #if MD_AMX
 enum {
-    SQUARE = 32,            /* channels of a block */
     STEP = 2 * AMX_ROWS,    /* pixels */
     RANGE = 128,            /* channels of a task */
     MOST_BYTES = 900 << 10, /* of a band's planes */
@@ -28,8 +27,8 @@ typedef struct {
     _Atomic int result;
 } weights;
 
-INLINE int64_t blocks_of(int64_t channels) { return md_ceil_div(channels, SQUARE); }
-INLINE int64_t range_floats(const weights *w) { return w->s.kh * w->s.kw * blocks_of(RANGE) * blocks_of(RANGE) * SQUARE * SQUARE; }
+INLINE int64_t blocks_of(int64_t channels) { return md_ceil_div(channels, AMX_SIDE); }
+INLINE int64_t range_floats(const weights *w) { return w->s.kh * w->s.kw * blocks_of(RANGE) * blocks_of(RANGE) * AMX_SIDE * AMX_SIDE; }
 
 /* Where the pixels of a band are, in the order of a phase's planes. */
 static void list_x(const float **to, const weights *w, int64_t n0, int64_t u0, int64_t rows, int64_t f, int64_t places) {
@@ -61,10 +60,7 @@ static amx_range split_x(char *to, const planes *p, const float *const *at, int6
         vi most = {0};
         for (int64_t v = 0; v < places; v++) {
             const vf low = channels_at(at[v], c, c1), high = channels_at(at[v + AMX_ROWS], c, c1);
-            vi parts[AMX_PARTS];
-            amx_split(low, high, parts);
-#pragma GCC unroll 3
-            for (int i = 0; i < AMX_PARTS; i++) vstore((float *)(to + v * LINE + i * p->plane), (vf)parts[i]);
+            amx_split(to + v * LINE, p->plane, low, high);
             most = amx_larger(amx_larger(most, low), high);
         }
         range = amx_both(range, amx_range_of(most));
@@ -88,12 +84,7 @@ static amx_range split_g(char *to, const float *const *at, int64_t steps, int64_
             }
             vtranspose(low), vtranspose(high);
 #pragma GCC unroll 16
-            for (int i = 0; i < AMX_ROWS; i++) {
-                vi parts[AMX_PARTS];
-                amx_split(low[i], high[i], parts);
-#pragma GCC unroll 3
-                for (int p = 0; p < AMX_PARTS; p++) vstore((float *)(to + p * AMX_TILE) + i * VL, (vf)parts[p]);
-            }
+            for (int i = 0; i < AMX_ROWS; i++) amx_split(to + i * LINE, AMX_TILE, low[i], high[i]);
         }
         for (int64_t l = 0; l < md_min(VL, o1 - o) && bias; l++) bias[o + l] += (double)sum[l];
         range = amx_both(range, amx_range_of(most));
@@ -104,25 +95,25 @@ static amx_range split_g(char *to, const float *const *at, int64_t steps, int64_
 /* Adds the products of a band to the sums of a task. */
 AMX_CODE static void multiply_band(const weights *w, const char *x, const char *g, const int64_t *a_steps, const int64_t *b_steps,
                                    int64_t steps, int64_t channels, int64_t outputs, float *sums, int begins) {
-    static const float zeros[SQUARE];
+    static const float zeros[AMX_SIDE];
     const conv_shape *s = &w->s;
     const planes *p = &w->p;
     const int64_t strip = w->steps * AMX_PARTS * AMX_TILE, phase = md_ceil_div(channels, VL) * AMX_PARTS * p->plane;
     amx_args t = {.a_steps = a_steps, .b_steps = b_steps, .steps = steps, .a_row = LINE, .a_tile = strip, .a_part = AMX_TILE,
-                  .b_tile = AMX_PARTS * p->plane, .b_part = p->plane, .ldy = SQUARE, .y = sums};
+                  .b_tile = AMX_PARTS * p->plane, .b_part = p->plane, .ldy = AMX_SIDE, .y = sums};
     for (int64_t a = 0; a < s->kh; a++)
         for (int64_t b = 0; b < s->kw; b++) {
             const int64_t i = phase_index(p, a * s->dh % s->sh, b * s->dw % s->sw);
             const char *shifted = x + i * phase + (a * s->dh / s->sh * p->pitch + b * s->dw / s->sw) * p->abreast * LINE;
-            for (int64_t o = 0; o < outputs; o += SQUARE)
-                for (int64_t c = 0; c < channels; c += SQUARE, t.y += SQUARE * SQUARE) {
-                    const int last = c + SQUARE >= channels;
+            for (int64_t o = 0; o < outputs; o += AMX_SIDE)
+                for (int64_t c = 0; c < channels; c += AMX_SIDE, t.y += AMX_SIDE * AMX_SIDE) {
+                    const int last = c + AMX_SIDE >= channels;
                     t.a = g + o / VL * strip;
                     t.b = shifted + c / VL * t.b_tile;
-                    t.next_a = last && o + SQUARE < outputs ? t.a + 2 * strip : last ? g : t.a;
+                    t.next_a = last && o + AMX_SIDE < outputs ? t.a + 2 * strip : last ? g : t.a;
                     t.next_b = (last ? shifted : t.b + 2 * t.b_tile) + b_steps[0];
                     t.start = begins ? zeros : t.y;
-                    t.start_row = begins ? 0 : SQUARE;
+                    t.start_row = begins ? 0 : AMX_SIDE;
                     amx_multiply(outputs - o > AMX_ROWS ? 2 : 1, channels - c > AMX_ROWS ? 2 : 1, &t);
                 }
         }
@@ -184,14 +175,14 @@ static void finish_task(int64_t index, void *ctx) {
     for (int64_t o = 0; o < s->O; o += VL) {
         const int64_t c_range = c / RANGE, o_range = o / RANGE, across = blocks_of(md_min(RANGE, s->C - c_range * RANGE));
         const int64_t down = blocks_of(md_min(RANGE, s->O - o_range * RANGE));
-        const int64_t block = (tap * down + o % RANGE / SQUARE) * across + c % RANGE / SQUARE;
-        const float *from = w->sums + (o_range * w->c_ranges + c_range) * range_floats(w) + block * SQUARE * SQUARE +
-                            o % SQUARE * SQUARE + c % SQUARE;
+        const int64_t block = (tap * down + o % RANGE / AMX_SIDE) * across + c % RANGE / AMX_SIDE;
+        const float *from = w->sums + (o_range * w->c_ranges + c_range) * range_floats(w) + block * AMX_SIDE * AMX_SIDE +
+                            o % AMX_SIDE * AMX_SIDE + c % AMX_SIDE;
         vf sum[VL];
 #pragma GCC unroll 16
         for (int i = 0; i < VL; i++) {
-            sum[i] = vload(from + i * SQUARE);
-            for (int64_t part = 1; part < w->parts; part++) sum[i] += vload(from + part * ranges * range_floats(w) + i * SQUARE);
+            sum[i] = vload(from + i * AMX_SIDE);
+            for (int64_t part = 1; part < w->parts; part++) sum[i] += vload(from + part * ranges * range_floats(w) + i * AMX_SIDE);
         }
         vtranspose(sum);
         float *to = w->dw + (tap * s->C + c) * s->O + o;

@@ -52,16 +52,10 @@ INLINE amx_range split_pixels(char *to, int64_t plane, const float *from, int64_
             const float *x = from + i * from_step + c;
             const vf low = whole ? vload(x) : amx_load(x, channels - c);
             const vf high = whole ? vload(x + VL) : amx_load(x + VL, channels - c - VL);
-            vi parts[AMX_PARTS];
-            amx_split(low, high, parts);
-#pragma GCC unroll 3
-            for (int p = 0; p < AMX_PARTS; p++) vstore((float *)(to + i * LINE + p * plane), (vf)parts[p]);
+            amx_split(to + i * LINE, plane, low, high);
             most[i] = amx_larger(amx_larger(most[i], low), high);
         }
-    vtranspose((vf *)most);
-    vi m = most[0];
-    for (int i = 1; i < AMX_ROWS; i++) m = (vi)_mm512_max_epu32((__m512i)m, (__m512i)most[i]);
-    return amx_range_of(m);
+    return amx_range_of_rows(most);
 }
 
 static amx_range split_run(char *to, const planes *p, const float *from, int64_t from_step, int64_t count) {

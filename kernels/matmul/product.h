@@ -219,7 +219,7 @@ static void make_plan(product *c, int threads, int constant) {
     const int along_k = c->a_ks == 1 && c->b_ks == 1 && (c->b_ns != 1 || N == 1) && K >= 4 * LANES;
     c->dots = along_k && (M <= 32 || N <= 2 || (M <= 64 && K >= 512 && N * K <= 1 << 19));
     if (c->dots) {
-        c->mr = M <= ROWS_AT_ONCE ? (int)M : 3;
+        c->mr = M <= DOT_ROWS ? (int)M : 3;
         c->kc = DOT_KC;
         share_out(c, dot_cols[c->mr]);
         return;

@@ -1,7 +1,10 @@
 /* The product on matrix tiles (amx.h). A task splits and packs its rows of a, a block of k at a time, and multiplies them with its
  * columns of that block. b is packed whole first, by all threads; but where a task holds all rows, each panel of b serves it
  * alone, and is packed just before its use. */
-enum { AMX_SIDE = 32, AMX_KC = 512, AMX_BLOCK = 256 * 512 /* rows times k of a, packed, beside a panel of b: they share the second-level cache */ };
+enum {
+    AMX_KC = 512,
+    AMX_BLOCK = 256 * 512 /* rows times k of a, packed, beside a panel of b: they share the second-level cache */
+};
 
 typedef struct {
     const product *c;
@@ -11,26 +14,12 @@ typedef struct {
     _Atomic int result;
 } amx_product;
 
-INLINE int64_t amx_whole(int64_t n, int64_t of) { return md_ceil_div(n, of) * of; }
-INLINE int amx_strips(int64_t n) { return n > AMX_ROWS ? 2 : 1; } /* of a panel with n rows or columns left */
-/* Bytes of so many rows or columns and so many k. */
-INLINE int64_t amx_bytes(int64_t n, int64_t k) { return amx_whole(n, AMX_ROWS) * amx_whole(k, AMX_K) * 2 * AMX_PARTS; }
 INLINE char *amx_panel(const amx_product *w, int64_t k0, int64_t kc, int64_t j) {
     return w->b + amx_bytes(w->c->N, k0) + amx_bytes(j, kc);
 }
 
-/* A panel of up to 32 rows or columns, from x[row * rs + k * ks]. */
-static amx_range amx_pack_panel(char *to, const float *x, int64_t rs, int64_t ks, int64_t rows, int64_t k, int columns) {
-    const int strips = amx_strips(rows);
-    amx_range range = amx_no_numbers;
-    for (int s = 0; s < strips; s++)
-        range = amx_both(range, amx_pack(to + s * AMX_TILE, strips * AMX_PARTS * AMX_TILE, strips * AMX_TILE, x + s * AMX_ROWS * rs, rs,
-                                         ks, md_min(AMX_ROWS, rows - s * AMX_ROWS), k, columns));
-    return range;
-}
-
 static amx_range amx_pack_columns(const product *c, char *to, int64_t k0, int64_t kc, int64_t j) {
-    return amx_pack_panel(to, c->b + k0 * c->b_ks + j * c->b_ns, c->b_ns, c->b_ks, md_min(AMX_SIDE, c->N - j), kc, 1);
+    return amx_pack_panels(to, c->b + k0 * c->b_ks + j * c->b_ns, c->b_ns, c->b_ks, md_min(AMX_SIDE, c->N - j), kc, 1);
 }
 static void amx_pack_b(int64_t index, void *ctx) {
     amx_product *w = ctx;
@@ -70,17 +59,13 @@ AMX_CODE static void amx_task(int64_t index, void *ctx) {
         w->result = MD_NO_MEMORY;
         return;
     }
-    int64_t step[2][AMX_KC / AMX_K];
-    for (int i = 0; i < AMX_KC / AMX_K; i++) step[0][i] = i * AMX_PARTS * AMX_TILE, step[1][i] = 2 * step[0][i];
     amx_begin();
     for (int64_t k0 = 0; k0 < c->K && w->result == MD_DONE; k0 += w->kc) {
         const int64_t kc = md_min(w->kc, c->K - k0);
-        amx_range range = amx_no_numbers;
-        for (int64_t m = m0; m < m1; m += AMX_SIDE)
-            range = amx_both(range, amx_pack_panel(a + amx_bytes(m - m0, kc), c->a + m * c->a_ms + k0 * c->a_ks, c->a_ms, c->a_ks,
-                                                   md_min(AMX_SIDE, m1 - m), kc, 0));
+        const amx_range range = amx_pack_panels(a, c->a + m0 * c->a_ms + k0 * c->a_ks, c->a_ms, c->a_ks, m1 - m0, kc, 0);
         for (int64_t j = n0; j < n1; j += AMX_SIDE) {
-            const char *const b = own ? own : amx_panel(w, k0, kc, j), *const next = own ? own : amx_panel(w, k0, kc, md_min(j + AMX_SIDE, n1));
+            const char *const b = own ? own : amx_panel(w, k0, kc, j);
+            const char *const next = own ? own : amx_panel(w, k0, kc, md_min(j + AMX_SIDE, n1));
             /* Asked for each block of k and panel, so that the answer does not depend on how rows are shared out. */
             if (!amx_fits(range, own ? amx_pack_columns(c, own, k0, kc, j) : w->ranges[k0 / w->kc * w->panels + j / AMX_SIDE])) {
                 w->result = MD_NOT_MINE;
@@ -95,7 +80,6 @@ AMX_CODE static void amx_task(int64_t index, void *ctx) {
                 t.next_a = last ? a : a + amx_bytes(m + AMX_SIDE - m0, kc);
                 t.next_b = last ? next : b;
                 t.a_part = down * AMX_TILE;
-                t.a_steps = step[down - 1];
                 amx_block(c, &t, m, rows, j, k0, k0 + kc == c->K);
             }
         }

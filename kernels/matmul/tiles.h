@@ -156,15 +156,15 @@ static void (*const tiles[MAX_NV][MAX_MR])(const tile_args *) = {
 
 /* ---- dots: rows x cols of y, from a[i * ams + k] and b[j * bns + k] ---- */
 
-enum { DOT_ROWS = 5, DOT_COLS = 8 };
+/* Up to DOT_ROWS rows are one tile; more are cut into tiles of three. */
 #if VREGS == 32
+enum { DOT_ROWS = 5, DOT_COLS = 8 };
 static const int dot_cols[DOT_ROWS + 1] = {0, 8, 8, 8, 6, 4};
 #define DOTS(X) X(1, 8) X(2, 8) X(3, 8) X(4, 6) X(5, 4)
-enum { ROWS_AT_ONCE = 5 }; /* so many rows at most are one tile; more are cut into tiles of three */
 #else
+enum { DOT_ROWS = 3, DOT_COLS = 8 };
 static const int dot_cols[DOT_ROWS + 1] = {0, 8, 4, 4};
 #define DOTS(X) X(1, 8) X(2, 4) X(3, 4)
-enum { ROWS_AT_ONCE = 3 };
 #endif
 
 /* The sums over lanes of LANES vectors, as the lanes of r[0]: each step adds the halves of two vectors. */

@@ -110,9 +110,8 @@ typedef struct { /* rows of the left operand, and their parts */
 enum { TILE_STEP = AMX_PARTS * AMX_TILE }; /* bytes of 32 of k and 16 rows or columns */
 
 INLINE int64_t strip_bytes(const sequence *s) { return md_ceil_div(s->k, AMX_K) * TILE_STEP; }
-/* Behind the panels stand their ranges, and the way to each step of k. */
+/* Behind the panels stand their ranges. */
 INLINE amx_range *ranges_of(const sequence *s, char *tiles) { return (amx_range *)(tiles + s->panels * s->nv * strip_bytes(s)); }
-INLINE int64_t *steps_of(const sequence *s, char *tiles) { return (int64_t *)(ranges_of(s, tiles) + s->panels); }
 
 static void pack_tiles(int64_t p, void *ctx) { /* pairs of vectors side by side */
     const packing *c = ctx;
@@ -131,16 +130,11 @@ static void pack_tiles(int64_t p, void *ctx) { /* pairs of vectors side by side 
 
 /* The weights as tiles: 0 where there is no memory. s->tiles stays NULL where they do not split. */
 static int begin_tiles(sequence *s, const md_array *w, const float *rows) {
-    const int64_t steps = md_ceil_div(s->k, AMX_K);
     int filled;
-    char *tiles = md_keep(MD_SLOT_D, (size_t)(s->panels * s->nv * strip_bytes(s)) + (size_t)s->panels * sizeof(amx_range)
-                          + (size_t)steps * sizeof(int64_t), w, &filled);
+    char *tiles = md_keep(MD_SLOT_D, (size_t)(s->panels * s->nv * strip_bytes(s)) + (size_t)s->panels * sizeof(amx_range), w, &filled);
     if (!tiles) return 0;
     packing c = {.s = s, .w = rows, .to = (float *)tiles};
-    if (!filled) {
-        md_parallel(s->panels, pack_tiles, &c);
-        for (int64_t i = 0; i < steps; i++) steps_of(s, tiles)[i] = i * TILE_STEP;
-    }
+    if (!filled) md_parallel(s->panels, pack_tiles, &c);
     s->range = amx_no_numbers;
     for (int64_t p = 0; p < s->panels; p++) s->range = amx_both(s->range, ranges_of(s, tiles)[p]);
     if (amx_fits(amx_no_numbers, s->range)) s->tiles = tiles;
@@ -162,7 +156,7 @@ static void tile_product(const sequence *s, float *acc, const char *parts, int64
     static const float zeros[2 * VL];
     const int64_t strip = strip_bytes(s);
     const char *b = s->tiles + p * s->nv * strip;
-    amx_args t = {.a_steps = steps_of(s, s->tiles), .steps = md_ceil_div(s->k, AMX_K), .a_row = 64, .a_tile = strip,
+    amx_args t = {.steps = md_ceil_div(s->k, AMX_K), .a_row = 64, .a_tile = strip,
                   .a_part = AMX_TILE, .ldy = s->nv * VL, .start = zeros};
     for (int v = 0; v < s->nv; v += 2) {
         const int across = s->nv - v > 1 ? 2 : 1;
