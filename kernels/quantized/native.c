@@ -4,7 +4,7 @@
  * once. What differs between the kinds below is how a lane is made and that one instruction; the loops are the same. */
 #include "amx.h"
 #include "md.h"
-#include "tile.h"
+#include "pack.h"
 
 /* What a lane holds. BYTES need an instruction that a processor of the highest level may lack; bfloat16 are widened to FLOATS,
  * which the vectors of Intel's cores multiply faster than PAIRS of bfloat16: these, and TILE_BYTES, are for matrix tiles. */

@@ -7,7 +7,7 @@
 #ifndef RECURRENT_H
 #define RECURRENT_H
 #include "amx.h"
-#include "tile.h"
+#include "pack.h"
 #include "vmath.h"
 
 typedef struct sequence sequence;
