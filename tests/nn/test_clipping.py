@@ -30,7 +30,8 @@ def same_gradients(ours, theirs):
 @pytest.mark.parametrize("max_norm", [0.1, 1e9])
 def test_clip_grad_norm(order, max_norm):
     ours, theirs = parameters()
-    theirs = [torch.nn.Parameter(p.detach().double()) for p in theirs]  # in float32 PyTorch's own sums of roots are off by 1e-5
+    # PyTorch's sums of roots are off by 1e-5 in float32.
+    theirs = [torch.nn.Parameter(p.detach().double()) for p in theirs]
     for p, q in zip(theirs, ours):
         p.grad = None if q.grad is None else torch.tensor(q.grad.numpy(), dtype=torch.float64)
     total = utils.clip_grad_norm_(ours, max_norm, order, foreach=False)
