@@ -1,4 +1,5 @@
 /* The registry of native kernels, the thread pool and scratch memory. Compiled once, for the oldest processor. */
+#define _GNU_SOURCE /* sched_getcpu, pthread_setaffinity_np */
 #include "md.h"
 #include <pthread.h>
 #include <sched.h>
@@ -158,16 +159,39 @@ static void after_fork_in_child(void) {
 }
 __attribute__((constructor)) static void watch_forks(void) { pthread_atfork(NULL, NULL, after_fork_in_child); }
 
+static pthread_t threads[MAX_WORKERS];
+#if defined(__linux__)
+static cpu_set_t allowed; /* the processors that the workers began with */
+static int closed = -1;   /* the one that is closed to them */
+#endif
+
 static void start_workers(int wanted) {
     pthread_attr_t attr;
     pthread_attr_init(&attr);
     pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+#if defined(__linux__)
+    if (!atomic_load(&pool.workers) && sched_getaffinity(0, sizeof allowed, &allowed)) CPU_ZERO(&allowed);
+    closed = -1;
+#endif
     for (int w = atomic_load(&pool.workers); w < wanted; w++) {
-        pthread_t thread;
-        if (pthread_create(&thread, &attr, work, (void *)(intptr_t)(w + 1))) break;
+        if (pthread_create(&threads[w], &attr, work, (void *)(intptr_t)(w + 1))) break;
         atomic_store(&pool.workers, w + 1);
     }
     pthread_attr_destroy(&attr);
+}
+
+/* A virtual processor that was idle for long counts as busy to Linux, which then wakes a worker on the caller's own: there
+ * it waits for the caller's time slice to end, for milliseconds. So the caller's processor is closed to the workers. */
+static void keep_off_this_processor(void) {
+#if defined(__linux__)
+    const int here = sched_getcpu();
+    if (here == closed || here < 0 || here >= CPU_SETSIZE) return;
+    cpu_set_t others = allowed;
+    CPU_CLR(here, &others);
+    if (!CPU_COUNT(&others)) return;
+    for (int w = 0; w < atomic_load(&pool.workers); w++) pthread_setaffinity_np(threads[w], sizeof others, &others);
+    closed = here;
+#endif
 }
 
 void md_parallel(int64_t n, void (*body)(int64_t, void *), void *ctx) {
@@ -187,6 +211,7 @@ void md_parallel(int64_t n, void (*body)(int64_t, void *), void *ctx) {
     atomic_store(&pool.open, 1);
     atomic_fetch_add(&pool.job, 1);
     if (atomic_load(&pool.sleeping)) {
+        keep_off_this_processor();
         pthread_mutex_lock(&pool.lock);
         pthread_cond_broadcast(&pool.wake);
         pthread_mutex_unlock(&pool.lock);

@@ -14,6 +14,7 @@ from minidl.kernels import _check, get_num_threads
 from minidl.kernels._dispatch import Case, Kernel, flatten
 
 SETTLE = 0.03  # seconds before a turn, in which the threads of the one before it stop looking for work and go to sleep
+WARM = 0.01  # seconds of calls before those that count: the threads wake, and find a core each
 PEER_SLACK = 10  # a peer has roundings of its own: this many times a kernel's tolerance passes for the same result
 
 
@@ -131,20 +132,20 @@ def verified(kernel: Kernel, wanted: list, timing: Timing, prepare: Callable) ->
 
 
 def turn(call: Callable, seconds: float) -> float:
-    """The median time of a call over about `seconds`, after one that wakes the threads and fetches the arrays.
+    """The median time of a call over about `seconds`, after `WARM` seconds of calls that do not count.
 
-    That one counts where it takes as long as the turn.
+    A call that takes as long as the turn counts even if it is the first.
     """
     if get_num_threads() > 1:
         time.sleep(SETTLE)
-    times, end, first = [], 0.0, time.perf_counter()
+    times, begin = [], time.perf_counter() + WARM
+    end = begin + seconds
     while not times or time.perf_counter() < end:
         start = time.perf_counter()
         call()
         stop = time.perf_counter()
-        if end or stop - first >= seconds:
+        if start >= begin or stop - start >= seconds:
             times.append(stop - start)
-        end = end or stop + seconds
     return statistics.median(times)
 
 

@@ -22,6 +22,7 @@ def product(_):
 @needs_native
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork")
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*_at_fork:pytest.PytestUnraisableExceptionWarning")  # JAX's, where a test imported it
 def test_a_process_forked_after_use_works_and_has_one_thread():
     kernels.matmul(A, B)
     child = os.fork()
@@ -32,6 +33,19 @@ def test_a_process_forked_after_use_works_and_has_one_thread():
         os._exit(0 if threads == 1 and error < 1e-3 else 1)
     _, status = os.waitpid(child, 0)
     assert os.waitstatus_to_exitcode(status) == 0
+
+
+@needs_native
+@pytest.mark.skipif(sys.platform != "linux" or len(os.sched_getaffinity(0)) < 2,
+                    reason="the choice of a processor for a thread is made on Linux, with two or more of them")
+def test_a_worker_is_woken_on_another_processor_than_the_caller():
+    code = ("import os, time, numpy as np\nfrom minidl import kernels\n"
+            "kernels.set_num_threads(2)\nA = np.ones((500, 500), 'f4')\nkernels.matmul(A, A)\n"
+            "before = set(os.listdir('/proc/self/task'))\ntime.sleep(0.05)\nkernels.matmul(A, A)\n"
+            "every = os.sched_getaffinity(0)\n"
+            "closed = [every - os.sched_getaffinity(int(t)) for t in before]\nprint(sorted(map(len, closed))[-2:])\n")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100)
+    assert done.stdout.strip() == "[0, 1]", done.stderr
 
 
 @needs_native
