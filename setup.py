@@ -73,6 +73,7 @@ class BuildKernels(build_ext):
             with ThreadPoolExecutor(os.cpu_count()) as pool:
                 objects = list(pool.map(compiled, jobs))
             ext.extra_objects = objects
+            ext.depends = [*ext.depends, *objects]  # newer ones are linked again
             super().build_extension(ext)
         except Exception as failure:
             if os.environ.get("MINIDL_REQUIRE_NATIVE"):
