@@ -20,7 +20,7 @@ enum { AMX_ROWS = 16, AMX_K = 32, AMX_PARTS = 3, AMX_TILE = 1024 /* bytes */ };
 
 #if defined(__AVX512BW__) && defined(__linux__) && (__GNUC__ >= 11 || __clang_major__ >= 12)
 #define MD_AMX 1
-#define AMX_CODE __attribute__((target("amx-tile,amx-bf16")))
+#define AMX_CODE __attribute__((target("amx-tile,amx-bf16,prfchw")))
 
 /* A panel is what one call of amx_multiply takes of an operand: up to AMX_SIDE rows or columns, in one or two strips of 16. */
 enum { AMX_SIDE = 2 * AMX_ROWS };
@@ -155,7 +155,8 @@ AMX_CODE INLINE void amx_run(const int down, const int across, const amx_args *t
     const int64_t a_row = t->a_row, a_part = t->a_part, a_tile = t->a_tile, ldy = t->ldy * 4, start_row = t->start_row * 4;
     const int64_t b_part = t->b_steps ? t->b_part : across * AMX_TILE, b_tile = t->b_steps ? t->b_tile : AMX_TILE;
     const char *far = t->far, *const start = (const char *)t->start;
-    char *const y = (char *)t->y;
+    char *const y = (char *)t->y, *to = y; /* each step asks for some rows of y, which the stores at the end would wait for */
+    const int64_t to_rows = md_ceil_div(down * AMX_ROWS, t->steps);
     __asm__ volatile("" ::: "memory"); /* tiles read memory, which the compiler is not told of */
 #define SUMS(DO, at, row)                                                        \
     DO(0, at, row);                                                              \
@@ -188,6 +189,10 @@ AMX_CODE INLINE void amx_run(const int down, const int across, const amx_args *t
         const char *b = t->b + (t->b_steps ? t->b_steps[s] : s * AMX_PARTS * b_part);
         const char *next_b = !more ? t->next_b : t->b_steps ? t->b + t->b_steps[s + 1] : b + AMX_PARTS * b_part;
         for (int i = 0; i < t->far_lines; i++, far += 64) _mm_prefetch(far, _MM_HINT_T1);
+        for (int i = 0; i < to_rows && to < y + down * AMX_ROWS * ldy; i++, to += ldy) {
+            __builtin_prefetch(to, 1);
+            if (across == 2) __builtin_prefetch(to + 64, 1);
+        }
         LEFT(0); RIGHT(2); AHEAD(0) MULTIPLY;
         RIGHT(1); AHEAD(4) MULTIPLY;
         LEFT(1); AHEAD(5) MULTIPLY;
