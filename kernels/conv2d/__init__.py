@@ -203,6 +203,9 @@ def settings():
     yield "depthwise, one pixel", 3, 32, 1, 1, 32, 3, 3, {"groups": 32, "padding": 1}, False
     yield "depthwise, 2 each", 1, 6, 9, 9, 12, 3, 3, {"groups": 6, "stride": 2}, False
     yield "groups of 32", 1, 64, 6, 6, 64, 3, 3, {"groups": 2, "padding": 1}, False
+    yield "groups of 2", 2, 32, 9, 7, 32, 3, 3, {"padding": (2, 1), "groups": 16}, False
+    yield "groups of 4", 3, 48, 11, 12, 48, 3, 2, {"padding": 1, "dilation": (1, 2), "groups": 12}, False
+    yield "groups of 8, stride 2", 2, 32, 13, 21, 32, 5, 5, {"padding": 2, "stride": 2, "groups": 4}, False
     yield "1x1", 2, 35, 6, 5, 70, 1, 1, {}, False
     yield "no images", 0, 3, 8, 8, 4, 3, 3, {}, False
     yield "window = image", 4, 7, 5, 5, 21, 5, 5, {}, False

@@ -102,6 +102,11 @@ int MD_LOCAL(depthwise_data)(const md_array *dx, const md_array *g, const md_arr
 int MD_LOCAL(depthwise_weight)(const md_array *dw, const md_array *db, const md_array *g, const md_array *x,
                                const conv_shape *s);
 
+/* native_groups.c: groups of a few channels. MD_NOT_MINE for others. */
+int MD_LOCAL(groups_forward)(const md_array *y, const md_array *x, const md_array *w, const md_array *bias, const conv_shape *s);
+int MD_LOCAL(groups_data)(const md_array *dx, const md_array *g, const md_array *w, const conv_shape *s);
+int MD_LOCAL(groups_weight)(const md_array *dw, const md_array *db, const md_array *g, const md_array *x, const conv_shape *s);
+
 /* native_grey.c, native_few.c, native_few_data.c: images of one channel, of few channels. MD_NOT_MINE for others. */
 int MD_LOCAL(grey_forward)(const md_array *y, const md_array *taps, const md_array *x, const md_array *w, const md_array *bias,
                            const conv_shape *s);

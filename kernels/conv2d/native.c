@@ -129,6 +129,7 @@ static int convolve(const md_array *y, const md_array *taps, const md_array *x, 
     if (!md_size(y)) return MD_DONE;
     const int plain = !taps && !(residual && residual->data);
     int done = plain ? MD_LOCAL(depthwise_forward)(y, x, w, bias, s) : MD_NOT_MINE;
+    if (done == MD_NOT_MINE && plain) done = MD_LOCAL(groups_forward)(y, x, w, bias, s);
     if (done == MD_NOT_MINE && !(residual && residual->data)) done = MD_LOCAL(grey_forward)(y, taps, x, w, bias, s);
     if (done == MD_NOT_MINE && !taps) done = MD_LOCAL(tiles_forward)(y, x, w, bias, residual, s);
     if (done == MD_NOT_MINE) done = MD_LOCAL(winograd_forward)(y, taps, x, w, bias, residual, s);

@@ -11,6 +11,7 @@ enum {
     PART_PIXELS = 2 * 192, /* of a part, at least */
     WEIGHT_PIXELS = 192,   /* pixels that the gradient by weights sums at a time: their g rows stay in the first cache */
     STRIP_BYTES = 32768,   /* of dx that a task of the gradient by data owns at a time */
+    FEW_PIXELS = 128,      /* of g, whose gradient by data stays on one thread */
 };
 
 /* ---------------------------------------------------------------- of maxima ---- */
@@ -111,6 +112,8 @@ static void pack_gradient(int64_t task, void *ctx) {
 }
 
 static int weight_gradient(const md_array *dw, const md_array *db, const md_array *g, const md_array *x, const conv_shape *s0) {
+    const int done = MD_LOCAL(groups_weight)(dw, db, g, x, s0);
+    if (done != MD_NOT_MINE) return done;
     weights w = {.s = *s0, .dw = (float *)dw->data};
     conv_shape *s = &w.s;
     const int64_t O = s->O, all = s->N * s->oh * s->ow, PH = s->H + 2 * s->ph, PW = s->W + 2 * s->pw;
@@ -280,11 +283,13 @@ static void data_task(int64_t task, void *ctx) {
 }
 
 static int data_gradient(const md_array *dx, const md_array *g, const md_array *w, const conv_shape *s0) {
-    const int done = MD_LOCAL(few_data)(dx, g, w, s0);
+    int done = MD_LOCAL(few_data)(dx, g, w, s0);
+    if (done == MD_NOT_MINE) done = MD_LOCAL(groups_data)(dx, g, w, s0);
     if (done != MD_NOT_MINE) return done;
     data d = {.s = *s0, .dx = dx, .w = w};
     conv_shape *s = &d.s;
-    const int64_t flops = 2 * md_size(g) * s->K, threads = threads_for(flops);
+    /* For few pixels, fetching weights that another core packed takes longer than their products. */
+    const int64_t threads = s->N * s->oh * s->ow < FEW_PIXELS ? 1 : threads_for(2 * md_size(g) * s->K);
     const int joined = s->dw == 1 && s->G == 1 && s->kw > 1; /* the taps of a window row are neighbours in memory */
     d.run = joined ? s->kw * s->C : s->cg;
     d.runs = joined ? s->kh : s->kh * s->kw;
