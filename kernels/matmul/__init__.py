@@ -66,6 +66,8 @@ def matmul_cases():
     yield case("empty k, bias", normal(3, 0), normal(0, 4), normal(4))
     yield case("batch", normal(5, 6, 7), normal(5, 7, 8))
     yield case("broadcast batch", normal(4, 1, 6, 7), normal(3, 7, 8))
+    yield case("batch with one b", normal(3, 2, 6, 7), normal(7, 8), normal(8), residual=normal(3, 2, 6, 8), activation="relu")
+    yield case("part of a batch with one b", normal(3, 2, 6, 7)[:, :, ::2], normal(7, 8))
     yield case("many small", normal(40, 3, 4), normal(40, 4, 5))
     yield case("float64", normal(9, 20, dtype="float64"), normal(20, 11, dtype="float64"))
     yield case("float64 bias relu", normal(9, 20, dtype="float64"), normal(20, 11, dtype="float64"),

@@ -297,7 +297,14 @@ static int multiply(const md_array *arrays, int activation) {
                           .status = &all.status};
     product *c = &all.first;
     int64_t count = 1;
-    for (int d = 0; d < nd - 2; d++) count *= y->shape[d];
+    int joins = 1; /* matrices that lie one behind the other and share b are rows of one product */
+    for (int d = nd - 3; d >= 0; d--) {
+        const int64_t rows = count * c->M;
+        joins &= y->shape[d] == 1 || (!b->stride[d] && y->stride[d] == rows * c->y_ms && a->stride[d] == rows * c->a_ms &&
+                                      (!residual->data || residual->stride[d] == rows * c->r_ms));
+        count *= y->shape[d];
+    }
+    if (joins) c->M *= count, count = md_min(count, 1);
     if (!count || !c->M || !c->N) return MD_DONE;
     const int threads = md_get_threads(), small = 2 * md_size(y) * c->K < MD_SMALL_FLOPS;
     const int constant = b->constant && count == 1;

@@ -3,7 +3,8 @@
  * alone, and is packed just before its use. */
 enum {
     AMX_KC = 512,
-    AMX_BLOCK = 256 * 512 /* rows times k of a, packed, beside a panel of b: they share the second-level cache */
+    AMX_BLOCK = 256 * 512, /* rows times k of a, packed, beside a panel of b: they share the second-level cache */
+    AMX_WHOLE = 384 * 512 /* up to here a task rather holds all rows: b, packed for each panel, then never goes through memory */
 };
 
 typedef struct {
@@ -42,6 +43,8 @@ static void amx_block(const product *c, amx_args *t, int64_t m, int64_t rows, in
         t->start = c->bias + j;
         if (!whole) t->start = memcpy(bias, c->bias + j, (size_t)cols * 4);
     }
+    for (int64_t i = 0; i < rows && whole; i++) /* as a rule y is far away, and comes while the tiles multiply */
+        for (int64_t v = 0; v < cols; v += VL) __builtin_prefetch(y + i * c->y_ms + v, 1);
     for (int64_t i = 0; i < rows && k0 && !whole; i++) memcpy(edge + i * AMX_SIDE, y + i * c->y_ms, (size_t)cols * 4);
     amx_multiply(amx_strips(rows), amx_strips(cols), t);
     for (int64_t i = 0; i < rows && !whole; i++) memcpy(y + i * c->y_ms, edge + i * AMX_SIDE, (size_t)cols * 4);
@@ -95,7 +98,7 @@ static void amx_all(const product *c, int64_t tasks, void (*body)(int64_t, void 
 /* Rows and columns of a task, so that the slowest thread has least to do. To split a row of a costs as much as 40 columns, and so
  * for a column of b, but twice that where it goes through memory. */
 static void amx_share_out(amx_product *w, int threads) {
-    const int64_t M = w->c->M, N = w->c->N, fewest = md_ceil_div(M, AMX_BLOCK / w->kc);
+    const int64_t M = w->c->M, N = w->c->N, fewest = M * w->kc <= AMX_WHOLE ? 1 : md_ceil_div(M, AMX_BLOCK / w->kc);
     int64_t least = INT64_MAX;
     for (int64_t down = fewest; down <= fewest + 2 * threads; down++)
         for (int64_t across = 1; across <= 2 * threads; across++) {
