@@ -156,7 +156,7 @@ AMX_CODE INLINE void amx_run(const int down, const int across, const amx_args *t
     const int64_t b_part = t->b_steps ? t->b_part : across * AMX_TILE, b_tile = t->b_steps ? t->b_tile : AMX_TILE;
     const char *far = t->far, *const start = (const char *)t->start;
     char *const y = (char *)t->y, *to = y; /* each step asks for some rows of y, which the stores at the end would wait for */
-    const int64_t to_rows = md_ceil_div(down * AMX_ROWS, t->steps);
+    const int64_t to_rows = md_ceil_div(down * AMX_ROWS, md_max(1, t->steps));
     __asm__ volatile("" ::: "memory"); /* tiles read memory, which the compiler is not told of */
 #define SUMS(DO, at, row)                                                        \
     DO(0, at, row);                                                              \
