@@ -101,7 +101,8 @@ core = Extension(
     extra_compile_args=["-O2", "-std=gnu11", "-fvisibility=hidden"],
     libraries=["m"],
     extra_link_args=link,
-    depends=[f"{NATIVE}/plan.pxi", *(str(p.relative_to(HERE)) for p in HERE.glob("kernels/*/*.h")), *family_sources()],
+    depends=[*(f"{NATIVE}/{part}.pxi" for part in ("calls", "plan", "small")),
+             *(str(p.relative_to(HERE)) for p in HERE.glob("kernels/*/*.h")), *family_sources()],
 )
 
 compiled = [Extension(path.removesuffix(".py").replace("/", ".").replace("kernels.", "minidl.kernels."), [path],

@@ -3,7 +3,7 @@ cimport cython
 
 @cython.final
 cdef class Kernel:
-    cdef public object spec, again, tolerance, flops, cases
+    cdef public object spec, again, small, tolerance, flops, cases
     cdef public bint repeats
     cdef public str name, family
     cdef public dict _versions

@@ -55,8 +55,9 @@ class Kernel:
     Compiled, a C struct: _dispatch.pxd has its fields.
     """
 
-    def __init__(self, spec, tolerance, repeats):
+    def __init__(self, spec, tolerance, repeats, numpy):
         self.spec, self.repeats, self.again = spec, repeats, None
+        self.small = numpy and (core.Small(numpy).run if core else lambda args, out: numpy(*args, out=out))
         self.name = self.__name__ = spec.__name__
         self.__doc__ = spec.__doc__
         self.__wrapped__ = spec
@@ -87,6 +88,10 @@ class Kernel:
         return add
 
     def __call__(self, *args, out=None, backend=None, **kwargs):
+        if self.small is not None and backend is None and not kwargs:
+            found = self.small(args, out)
+            if found is not NotImplemented:
+                return found
         if tracer is not None and (traced := tracer(self, args, kwargs, out)) is not NotImplemented:
             return traced
         direct = _direct and backend is None and out is None
@@ -138,16 +143,17 @@ class Kernel:
         return f"<kernel {self.name}: {', '.join(b for b in BACKENDS if self.version(b))}>"
 
 
-def kernel(spec=None, *, tolerance=1e-6, repeats=True):
+def kernel(spec=None, *, tolerance=1e-6, repeats=True, numpy=None):
     """Decorator: makes a specification a kernel.
 
     tolerance: the largest error of a float32 version, relative to the largest value of the reference's result.
     repeats: what the specification says follows from shapes, strides, dtypes and options, so that it is asked once for
     calls alike. False where it looks at values, or where an option is another in every call.
+    numpy: NumPy's function for the same, which serves small arrays and other dtypes, unless a backend is asked for.
     """
     if spec is None:
-        return lambda spec: kernel(spec, tolerance=tolerance, repeats=repeats)
-    made = kernels[spec.__name__] = Kernel(spec, tolerance, repeats)
+        return lambda spec: kernel(spec, tolerance=tolerance, repeats=repeats, numpy=numpy)
+    made = kernels[spec.__name__] = Kernel(spec, tolerance, repeats, numpy)
     return made
 
 

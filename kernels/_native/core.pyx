@@ -431,6 +431,9 @@ def large(*arrays):
     return bool(found and kind)
 
 
+include "small.pxi"
+
+
 def pooled():
     """Bytes that are kept for arrays to come."""
     return md_pooled()

@@ -1,4 +1,4 @@
-"""Arithmetic, comparisons and choice, elementwise, with NumPy's broadcasting: NumPy's functions for large arrays.
+"""Arithmetic, comparisons and choice, elementwise, with NumPy's broadcasting: NumPy's functions, for large arrays our own.
 
 x, x1, x2: arrays of one floating-point dtype, or (one at least being an array) Python numbers. The result keeps the memory
 layout, C order or channels-last behind an (N, C, H, W) view. Raises ValueError for shapes that do not broadcast and TypeError
@@ -78,7 +78,7 @@ def define(name, doc, inputs, result=None):
         def spec(x1, x2):
             return operands(name, result, x1, x2)
     spec.__name__, spec.__doc__ = name, doc
-    return kernel(spec)
+    return kernel(spec, numpy=getattr(np, name, None))
 
 
 made = {name: define(name, doc, 1) for name, doc in UNARY.items()}

@@ -135,7 +135,7 @@ class Sweep:
             self.leaves[id(leaf)] = [leaf, g, False]
         elif entry[2] and type(g.array) is np.ndarray:
             total = entry[1].array
-            (kernels.add if kernels.large(total, g.array) else np.add)(total, g.array, out=total)
+            kernels.add(total, g.array, out=total)
         else:
             entry[1], entry[2] = entry[1] + g, not create_graph
 

@@ -18,7 +18,7 @@ from .index import where
 @op
 def add(x1, x2):
     """x1 + x2, elementwise. d/dx1 = 1, d/dx2 = 1. Shapes broadcast."""
-    return kernels.add(x1, x2) if large(x1, x2) else np.add(x1, x2)
+    return kernels.add(x1, x2)
 
 
 @add.vjp
@@ -29,7 +29,7 @@ def add_vjp(g, need):
 @op
 def subtract(x1, x2):
     """x1 - x2, elementwise. d/dx1 = 1, d/dx2 = -1. Shapes broadcast."""
-    return kernels.subtract(x1, x2) if large(x1, x2) else np.subtract(x1, x2)
+    return kernels.subtract(x1, x2)
 
 
 @subtract.vjp
@@ -40,7 +40,7 @@ def subtract_vjp(g, need):
 @op
 def multiply(x1, x2):
     """x1 * x2, elementwise. d/dx1 = x2, d/dx2 = x1. Shapes broadcast."""
-    return kernels.multiply(x1, x2) if large(x1, x2) else np.multiply(x1, x2)
+    return kernels.multiply(x1, x2)
 
 
 @multiply.vjp(x1="x2", x2="x1")
@@ -51,9 +51,7 @@ def multiply_vjp(g, x1, x2, need):
 @op
 def divide(x1, x2):
     """x1 / x2, elementwise; integers give float32. d/dx1 = 1 / x2, d/dx2 = -x1 / x2**2. Shapes broadcast."""
-    if large(x1, x2):
-        return kernels.divide(x1, x2)
-    y = np.divide(x1, x2)
+    y = kernels.divide(x1, x2)
     if y.dtype == np.float64 and not (_is_float(x1) or _is_float(x2)):
         y = y.astype(np.float32)
     return y
@@ -89,7 +87,7 @@ def remainder_vjp(g, x1, x2, need):
 @op
 def negative(x):
     """-x, elementwise. d/dx = -1. Shape: any, kept."""
-    return kernels.negative(x) if large(x) else np.negative(x)
+    return kernels.negative(x)
 
 
 @negative.vjp
@@ -112,7 +110,7 @@ def positive_vjp(g):
 def pow(x1, x2):
     """x1 ** x2, elementwise. d/dx1 = x2 x1**(x2 - 1), d/dx2 = x1**x2 log(x1), 0 where x1 = 0. Shapes broadcast."""
     if type(x2) is int and x2 == 2:
-        return kernels.square(x1) if large(x1) else np.square(x1)
+        return kernels.square(x1)
     return np.power(x1, x2)
 
 
@@ -138,7 +136,7 @@ def pow_vjp(g, x1, x2, need):
 @op
 def square(x):
     """x * x, elementwise. d/dx = 2 x. Shape: any, kept."""
-    return kernels.square(x) if large(x) else np.square(x)
+    return kernels.square(x)
 
 
 @square.vjp
@@ -149,7 +147,7 @@ def square_vjp(g, x):
 @op
 def sqrt(x):
     """The square root, elementwise; NaN below 0. d/dx = 1 / (2 sqrt(x)). Shape: any, kept."""
-    return kernels.sqrt(x) if large(x) else np.sqrt(as_float(x))
+    return kernels.sqrt(as_float(x))
 
 
 @sqrt.vjp
@@ -160,7 +158,7 @@ def sqrt_vjp(g, y):
 @op
 def reciprocal(x):
     """1 / x, elementwise. d/dx = -1 / x**2. Shape: any, kept."""
-    return kernels.reciprocal(x) if large(x) else np.reciprocal(as_float(x))
+    return kernels.reciprocal(as_float(x))
 
 
 @reciprocal.vjp
@@ -171,7 +169,7 @@ def reciprocal_vjp(g, y):
 @op
 def abs(x):
     """The absolute value, elementwise. d/dx = sign(x), 0 at 0. Shape: any, kept."""
-    return kernels.abs(x) if large(x) else np.abs(x)
+    return kernels.abs(x)
 
 
 @abs.vjp
@@ -182,7 +180,7 @@ def abs_vjp(g, x):
 @op
 def sign(x):
     """-1, 0 or 1 by the sign of x, elementwise. d/dx = 0. Shape: any, kept."""
-    return kernels.sign(x) if large(x) else np.sign(x)
+    return kernels.sign(x)
 
 
 @sign.vjp
@@ -227,7 +225,7 @@ def hypot_vjp(g, y, x1, x2, need):
 @op
 def maximum(x1, x2):
     """The larger of two, elementwise; NaN where either is. d/dx1 = [x1 > x2], one half each at a tie. Shapes broadcast."""
-    return kernels.maximum(x1, x2) if large(x1, x2) else np.maximum(x1, x2)
+    return kernels.maximum(x1, x2)
 
 
 @maximum.vjp
@@ -238,7 +236,7 @@ def maximum_vjp(g, x1, x2, need):
 @op
 def minimum(x1, x2):
     """The smaller of two, elementwise; NaN where either is. d/dx1 = [x1 < x2], one half each at a tie. Shapes broadcast."""
-    return kernels.minimum(x1, x2) if large(x1, x2) else np.minimum(x1, x2)
+    return kernels.minimum(x1, x2)
 
 
 @minimum.vjp

@@ -3,43 +3,42 @@ import numpy as np
 
 from .. import kernels
 from ..autograd import op
-from ..kernels import large
 
 
 @op
 def equal(x1, x2):
     """x1 == x2, elementwise; no derivative: the result is boolean. Shapes broadcast."""
-    return kernels.equal(x1, x2) if large(x1, x2) else np.equal(x1, x2)
+    return kernels.equal(x1, x2)
 
 
 @op
 def not_equal(x1, x2):
     """x1 != x2, elementwise; no derivative: the result is boolean. Shapes broadcast."""
-    return kernels.not_equal(x1, x2) if large(x1, x2) else np.not_equal(x1, x2)
+    return kernels.not_equal(x1, x2)
 
 
 @op
 def less(x1, x2):
     """x1 < x2, elementwise; no derivative: the result is boolean. Shapes broadcast."""
-    return kernels.less(x1, x2) if large(x1, x2) else np.less(x1, x2)
+    return kernels.less(x1, x2)
 
 
 @op
 def less_equal(x1, x2):
     """x1 <= x2, elementwise; no derivative: the result is boolean. Shapes broadcast."""
-    return kernels.less_equal(x1, x2) if large(x1, x2) else np.less_equal(x1, x2)
+    return kernels.less_equal(x1, x2)
 
 
 @op
 def greater(x1, x2):
     """x1 > x2, elementwise; no derivative: the result is boolean. Shapes broadcast."""
-    return kernels.greater(x1, x2) if large(x1, x2) else np.greater(x1, x2)
+    return kernels.greater(x1, x2)
 
 
 @op
 def greater_equal(x1, x2):
     """x1 >= x2, elementwise; no derivative: the result is boolean. Shapes broadcast."""
-    return kernels.greater_equal(x1, x2) if large(x1, x2) else np.greater_equal(x1, x2)
+    return kernels.greater_equal(x1, x2)
 
 
 @op

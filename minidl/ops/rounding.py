@@ -3,14 +3,13 @@ import numpy as np
 
 from .. import kernels
 from ..autograd import op
-from ..kernels import large
 from .creation import zeros_like
 
 
 @op
 def floor(x):
     """The largest integer not above x, elementwise. d/dx = 0. Shape: any, kept."""
-    return kernels.floor(x) if large(x) else np.floor(x)
+    return kernels.floor(x)
 
 
 @floor.vjp
@@ -21,7 +20,7 @@ def floor_vjp(g):
 @op
 def ceil(x):
     """The smallest integer not below x, elementwise. d/dx = 0. Shape: any, kept."""
-    return kernels.ceil(x) if large(x) else np.ceil(x)
+    return kernels.ceil(x)
 
 
 @ceil.vjp
@@ -32,7 +31,7 @@ def ceil_vjp(g):
 @op
 def trunc(x):
     """The integer part of x, elementwise. d/dx = 0. Shape: any, kept."""
-    return kernels.trunc(x) if large(x) else np.trunc(x)
+    return kernels.trunc(x)
 
 
 @trunc.vjp
