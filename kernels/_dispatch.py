@@ -94,7 +94,7 @@ class Kernel:
                 return found
         if tracer is not None and (traced := tracer(self, args, kwargs, out)) is not NotImplemented:
             return traced
-        direct = _direct and backend is None and out is None
+        direct = _direct and out is None and (backend is None or backend == "native")
         if direct and self.again is not None and not kwargs:  # a call like an earlier one: no need to ask the specification
             found = self.again(args)
             if found is not NotImplemented:

@@ -1,4 +1,5 @@
 """Runs a kernel's cases in every backend and every peer: checked first, then timed in turns."""
+import inspect
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -98,10 +99,13 @@ def contestants(kernel: Kernel, case: Case, backends: list[str], with_peers: boo
     """The kernel's versions among `backends`, then its peers.
 
     Each with a function that gives what is to be called, on arrays of its own, or None where a peer does not serve the case.
+    Ours are called as the operations call them, with every argument in its place: names would have to be sorted first.
     """
     for backend in _check.versions(kernel):
         if backend in backends:
-            yield Timing(backend, False), partial(partial, kernel, *copied(case.args), **copied(case.kwargs), backend=backend)
+            given = inspect.signature(kernel.spec).bind(*copied(case.args), **copied(case.kwargs))
+            given.apply_defaults()
+            yield Timing(backend, False), partial(partial, kernel, *given.args, **given.kwargs, backend=backend)
     for label, make in PEERS.get(kernel.name, {}).items() if with_peers else ():
         yield Timing(label, True), partial(make, *copied(case.args), **copied(case.kwargs))
 
