@@ -100,7 +100,7 @@ class Kernel:
             if found is not NotImplemented:
                 return found
         outs, ins, p = self.spec(*args, **kwargs)
-        if direct and (native := self.version("native")) is not None:  # in one step
+        if direct and hasattr(native := self.version("native"), "compute"):  # written in C: in one step
             self.again = native.again if self.repeats else None
             found = native.compute(outs, ins, p, args if self.repeats and not kwargs else None)
             if found is not NotImplemented:
