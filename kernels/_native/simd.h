@@ -35,6 +35,9 @@ typedef float vf_mem __attribute__((vector_size(VBYTES), aligned(4), may_alias))
 
 INLINE vf vload(const float *p) { return *(const vf_mem *)p; }
 INLINE void vstore(float *p, vf x) { *(vf_mem *)p = x; }
+/* Asks for the line at p early, which may lie beyond the array. Where stores will go too: while they wait for their line, the
+ * loads behind them do as well. */
+INLINE void vfetch(const float *p) { __builtin_prefetch(p); }
 INLINE vf vset(float x) { return x - (vf){0}; }
 INLINE vi visel(vi mask, vi a, vi b) { return (mask & a) | (~mask & b); }
 INLINE vf vsel(vi mask, vf a, vf b) { return (vf)visel(mask, (vi)a, (vi)b); }

@@ -4,7 +4,7 @@
  * chunks of rows, which depend on the shape alone, each summed in floats over RUN rows and these in double. */
 #include "moments.h"
 
-enum { RUN = 32, TASK_FLOATS = 16384, MAX_CHUNKS = 64 };
+enum { RUN = 32, TASK_FLOATS = 16384, MAX_CHUNKS = 16 };
 
 typedef struct {
     float *y, *mean, *rstd, *runs; /* runs: for each chunk 2 n floats */
@@ -14,16 +14,22 @@ typedef struct {
     double eps;
 } job;
 
+INLINE row_statistics statistics(const job *j, int64_t r, int centered) {
+    const float *x = j->x + r * j->n;
+    if (centered) return row_normaliser(x, j->n, j->eps);
+    const double squares = row_moments(x, NULL, NULL, j->n, 0).second;
+    return (row_statistics){0, 0, 1 / __builtin_sqrt(squares / (double)j->n + j->eps)};
+}
+
 INLINE void forward(const job *j, int64_t task, int centered, int affine) {
     const int64_t n = j->n, end = md_min(j->rows, (task + 1) * j->rows_per_task);
+    row_statistics s, next = statistics(j, task * j->rows_per_task, centered);
     for (int64_t r = task * j->rows_per_task; r < end; r++) {
         const float *x = j->x + r * n;
         float *y = j->y + r * n;
-        row_statistics s = {0, 0, 0};
-        if (centered) {
-            s = row_normaliser(x, n, j->eps);
-            j->mean[r] = s.rough + s.rest;
-        } else s.rstd = 1 / __builtin_sqrt(row_moments(x, NULL, NULL, n, 0).second / (double)n + j->eps);
+        s = next;
+        if (r + 1 < end) next = statistics(j, r + 1, centered); /* a chain of operations, during which this row is written */
+        if (centered) j->mean[r] = s.rough + s.rest;
         const float rstd = j->rstd[r] = (float)s.rstd;
         int64_t i = 0;
         for (; i + VL <= n; i += VL) {
@@ -60,13 +66,17 @@ INLINE row row_sums(const job *j, int64_t r, int centered, const float *w) {
     return q;
 }
 
-/* dx of one row or two, and what they add to the sums of g z and of g: two at a time load and store these half as often. */
+/* dx of one row or two, and what they add to the sums of g z and of g: two at a time load and store these half as often. The
+ * next rows are on their way from memory meanwhile. */
 INLINE void row_gradients(const row *q, int rows, int64_t n, const float *w, float *dw, float *db, int centered) {
     int64_t i = 0;
     for (; i + VL <= n; i += VL) {
         vf of_w = vload(dw + i), of_b = centered ? vload(db + i) : vset(0);
 #pragma GCC unroll 2
         for (int r = 0; r < rows; r++) {
+            vfetch(q[r].x + rows * n + i);
+            vfetch(q[r].g + rows * n + i);
+            vfetch(q[r].dx + rows * n + i);
             const vf z = (vload(q[r].x + i) - q[r].mean) * q[r].rstd, g = vload(q[r].g + i), gw = w ? g * vload(w + i) : g;
             vstore(q[r].dx + i, ((gw - q[r].of_g) - z * q[r].of_z) * q[r].rstd);
             of_w += g * z;
