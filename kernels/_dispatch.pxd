@@ -1,12 +1,12 @@
 # The fields of Kernel when _dispatch.py is compiled; interpreted, nobody reads this.
-cimport cython
+from minidl._quick cimport Quick
 
-@cython.final
-cdef class Kernel:
+cdef class Kernel(Quick):
     cdef public object spec, again, small, tolerance, flops, cases
     cdef public bint repeats
     cdef public str name, family
     cdef public dict _versions
     cdef dict __dict__
 
+    cdef object called(self, tuple args, dict kwargs)
     cpdef object version(self, backend)

@@ -15,11 +15,13 @@ import os
 import sys
 import time
 from contextlib import contextmanager
-from functools import partial, wraps
+from functools import partial, update_wrapper, wraps
 from importlib.util import find_spec
 from typing import NamedTuple
 
 import numpy as np
+
+from minidl._quick import Quick
 
 try:
     from ._native import core
@@ -49,7 +51,7 @@ def case(label, *args, bench=False, **kwargs):
     return Case(label, args, kwargs, bench)
 
 
-class Kernel:
+class Kernel(Quick):
     """A callable `kernel(*args, out=None, **kwargs)` on plain arrays; the specification's docstring says what it does.
 
     Compiled, a C struct: _dispatch.pxd has its fields.
@@ -58,14 +60,13 @@ class Kernel:
     def __init__(self, spec, tolerance, repeats, numpy):
         self.spec, self.repeats, self.again = spec, repeats, None
         self.small = numpy and (core.Small(numpy).run if core else lambda args, out: numpy(*args, out=out))
-        self.name = self.__name__ = spec.__name__
-        self.__doc__ = spec.__doc__
-        self.__wrapped__ = spec
+        self.name = spec.__name__
         self.family = spec.__module__
         self.tolerance = tolerance
         self.flops = lambda outs, ins, p: 0
         self.cases = lambda: ()
         self._versions = {}
+        update_wrapper(self, spec)
 
     def cost(self, function):
         """Decorator: `function(outs, ins, p)` counts floating-point operations."""
@@ -87,19 +88,22 @@ class Kernel:
             return version
         return add
 
-    def __call__(self, *args, out=None, backend=None, **kwargs):
+    def called(self, args, kwargs):
+        out = backend = None
+        if kwargs is not None:
+            out, backend = kwargs.pop("out", None), kwargs.pop("backend", None)
         if self.small is not None and backend is None and not kwargs:
             found = self.small(args, out)
             if found is not NotImplemented:
                 return found
-        if tracer is not None and (traced := tracer(self, args, kwargs, out)) is not NotImplemented:
+        if tracer is not None and (traced := tracer(self, args, kwargs or {}, out)) is not NotImplemented:
             return traced
         direct = _direct and out is None and (backend is None or backend == "native")
         if direct and self.again is not None and not kwargs:  # a call like an earlier one: no need to ask the specification
             found = self.again(args)
             if found is not NotImplemented:
                 return found
-        outs, ins, p = self.spec(*args, **kwargs)
+        outs, ins, p = self.spec(*args, **kwargs) if kwargs else self.spec(*args)
         if direct and hasattr(native := self.version("native"), "compute"):  # written in C: in one step
             self.again = native.again if self.repeats else None
             found = native.compute(outs, ins, p, args if self.repeats and not kwargs else None)

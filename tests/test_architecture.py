@@ -13,8 +13,8 @@ LIBRARY = [p for p in FILES if p.parts[len(ROOT.parts)] in ("minidl", "kernels")
 FAMILIES = sorted(p.parent for p in ROOT.glob("kernels/*/__init__.py") if not p.parent.name.startswith("_"))
 
 # Each floor may import from its own and from those below it.
-FLOORS = [{"kernels"}, {"autograd"}, {"ops", "random"}, {"nn", "optim", "serialization", "func", "plan"}, {"data"}, {"train"},
-          {"layers", "models", "callbacks", "keras", "zoo"}, {"cli", "bench", "__main__", "demo"}]
+FLOORS = [{"_quick", "kernels"}, {"autograd"}, {"ops", "random"}, {"nn", "optim", "serialization", "func", "plan"}, {"data"},
+          {"train"}, {"layers", "models", "callbacks", "keras", "zoo"}, {"cli", "bench", "__main__", "demo"}]
 HEIGHT = {name: height for height, names in enumerate(FLOORS) for name in names}
 
 

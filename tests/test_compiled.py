@@ -8,7 +8,7 @@ import pytest
 
 import minidl
 
-MODULES = ["minidl.autograd.tensor", "minidl.autograd.node", "minidl.autograd.op", "minidl.autograd.engine",
+MODULES = ["minidl._quick", "minidl.autograd.tensor", "minidl.autograd.node", "minidl.autograd.op", "minidl.autograd.engine",
            "minidl.kernels._dispatch"]
 
 
@@ -20,7 +20,7 @@ def files(**environment):
 
 
 def test_pure_runs_the_sources():
-    assert [p.suffix for p in files(MINIDL_PURE="1")] == [".py"] * 5
+    assert [p.suffix for p in files(MINIDL_PURE="1")] == [".py"] * 6
 
 
 def test_compiled_twins_are_as_new_as_their_sources():
@@ -28,7 +28,7 @@ def test_compiled_twins_are_as_new_as_their_sources():
     if {p.suffix for p in built} == {".py"}:
         pytest.skip("built without a compiler: there are no compiled twins")
     for twin in built:
-        source = twin.with_name(twin.name.partition(".")[0] + ".py")
+        source = twin.with_name(twin.name.partition(".")[0] + (".pyx" if twin.name.startswith("_quick.") else ".py"))
         assert twin.suffix != ".py", f"{twin} has no compiled twin: make build"
         assert twin.stat().st_mtime >= source.stat().st_mtime, f"{twin} is older than its source: make build"
 
@@ -36,3 +36,33 @@ def test_compiled_twins_are_as_new_as_their_sources():
 def test_the_configuration_tells_which_runs():
     expected = "Python" if sys.modules["minidl.kernels._dispatch"].__file__.endswith(".py") else "compiled"
     assert minidl.show_config(show=False)["tape and dispatch"] == expected
+
+
+@pytest.mark.parametrize("pure", ["", "1"])
+def test_operations_and_kernels_are_like_functions(pure):
+    code = """if True:
+        import copy, inspect, pickle
+        import minidl as ml
+        from minidl import kernels
+        from minidl._quick import Quick
+        class Pairs(Quick):
+            def called(self, args, kwargs):
+                return args, kwargs
+        class Owner:
+            pairs = Pairs()
+        assert Pairs()() == ((), None) and Pairs()(1, a=2) == ((1,), {"a": 2}) and Owner.pairs(3) == ((3,), None)
+        owner = Owner()
+        assert owner.pairs(3, a=4) == ((owner, 3), {"a": 4})
+        for function in (ml.relu, ml.add, kernels.relu):
+            assert copy.deepcopy(function) is function and pickle.loads(pickle.dumps(function)) is function
+            assert inspect.isroutine(function) and function.__doc__ and function.__module__
+        assert list(inspect.signature(ml.add).parameters) == ["x1", "x2"] and "add" in repr(ml.add)
+        assert ml.tensor([1.0]).add(other=ml.tensor([2.0])).item() == 3 and Owner.pairs is Owner.__dict__["pairs"]
+        for wrong in (lambda: ml.add(1), lambda: ml.relu(ml.ones(1), slope=2), lambda: ml.add(1, x1=2)):
+            try:
+                wrong()
+            except TypeError:
+                continue
+            raise AssertionError
+    """
+    subprocess.run([sys.executable, "-c", code], env={**os.environ, "MINIDL_PURE": pure}, check=True)

@@ -5,7 +5,7 @@ import sys
 import pytest
 
 LISTED = {
-    "minidl.random", "minidl._pure",  # the latter with MINIDL_PURE=1 only
+    "minidl.random", "minidl._quick", "minidl._pure",  # the latter with MINIDL_PURE=1 only
     "minidl", "minidl.autograd", "minidl.config", "minidl.kernels", "minidl.ops",
     *(f"minidl.autograd.{name}" for name in (
         "checkpoint", "engine", "function", "gradcheck", "modes", "node", "op", "tensor")),

@@ -1,20 +1,21 @@
 # The fields and the C signatures of op.py when it is compiled; interpreted, nobody reads this.
 cimport cython
 
+from .._quick cimport Quick
 from .node cimport Node
 from .tensor cimport Cell, Fields
 
-@cython.final
-cdef class Operation:
-    cdef object forward, rule
+cdef class Operation(Quick):
+    cdef readonly object forward, rule
     cdef str name, variadic
     cdef bint view
     cdef tuple names, keywords
     cdef dict defaults, keyword_defaults
     cdef list trailing, blank, arguments, shapes, others
     cdef Py_ssize_t g_at, y_at, need_at, y_for
+    cdef dict __dict__
 
-    cdef object run(self, tuple args, dict kwargs)
+    cdef object called(self, tuple args, dict kwargs)
     cdef tuple bound(self, args, kwargs)
     @cython.locals(given=Py_ssize_t, edges=list, saved=list, versions=list, place=Py_ssize_t, position=Py_ssize_t, wanted_for=Py_ssize_t)
     cdef object record(self, tuple args, dict kwargs, outs)

@@ -22,6 +22,7 @@ from functools import partial, update_wrapper
 import numpy as np
 from numpy import ndarray
 
+from .._quick import Quick
 from .modes import DEBUG_TAPE, state, watchers
 from .node import Node, sequence
 from .tensor import Cell, Fields, Tensor, share_memory
@@ -35,29 +36,10 @@ def op(forward=None, *, view=False):
     """Decorator: makes a function on arrays an operation on tensors. view: the result shares its first input's memory."""
     if forward is None:
         return partial(op, view=view)
-    operation: Operation = Operation(forward, view)
-
-    def call(*args, **kwargs):
-        return operation.run(args, kwargs)
-
-    def vjp(function=None, **kept_for):
-        """Decorator: `function` is the operation's vector-Jacobian product.
-
-        kept_for: x1="x2" says that x1 is needed for x2's gradient alone, and so kept only where x2 wants one;
-        y="activation" that the output is needed, and kept, only where an activation is given.
-        """
-        if function is None:
-            return partial(vjp, **kept_for)
-        operation.take_rule(function, kept_for)
-        call.rule = function
-        return function
-
-    update_wrapper(call, forward)
-    call.vjp, call.rule = vjp, None
-    return call
+    return Operation(forward, view)
 
 
-class Operation:
+class Operation(Quick):
     """A function on arrays, its rule, and what the tape keeps of each call. Compiled, a C struct: op.pxd has its fields."""
 
     def __init__(self, forward, view):
@@ -74,10 +56,17 @@ class Operation:
         self.rule = None
         self.g_at = self.y_at = self.need_at = self.y_for = -1  # places among the rule's parameters
         self.blank = []  # a place for each of these
-        self.arguments, self.shapes, self.others = [], [], []  # what fills them: see take_rule
+        self.arguments, self.shapes, self.others = [], [], []  # what fills them: see vjp
+        update_wrapper(self, forward)
 
-    def take_rule(self, function, kept_for):
-        """Learns from the names of the rule's parameters what it needs."""
+    def vjp(self, function=None, **kept_for):
+        """Decorator: `function` is the operation's vector-Jacobian product. The names of its parameters say what it needs.
+
+        kept_for: x1="x2" says that x1 is needed for x2's gradient alone, and so kept only where x2 wants one;
+        y="activation" that the output is needed, and kept, only where an activation is given.
+        """
+        if function is None:
+            return partial(self.vjp, **kept_for)
         self.rule = function
         for place, n in enumerate(function.__code__.co_varnames[:function.__code__.co_argcount]):
             self.blank.append(None)
@@ -100,15 +89,16 @@ class Operation:
                 self.others.append((place, "keyword", n))
             else:
                 raise TypeError(f"{function.__name__}: parameter {n!r} is none of g, y, need or {self.name}'s {self.names}")
+        return function
 
     # ---- a call ----
-    def run(self, args, kwargs):
+    def called(self, args, kwargs):
         """The forward function on the arguments' arrays; recorded where one of them requires a gradient."""
         if kwargs and self.variadic is None:
-            args, kwargs = self.bound(args, kwargs), {}
+            args, kwargs = self.bound(args, kwargs), None
         given = len(args)
         if kwargs or given == 0 or given > 3:
-            y = self.forward(*[_array(x) for x in args], **kwargs)
+            y = self.forward(*[_array(x) for x in args], **(kwargs or {}))
         elif given == 1:  # the same, without building a list
             y = self.forward(_array(args[0]))
         elif given == 2:
@@ -168,7 +158,7 @@ class Operation:
             saved[place] = getattr(args[position], "shape", ())
         for place, kind, key in self.others:  # of an operation on *arrays
             saved[place] = tuple(args) if kind == "all" else [getattr(x, "shape", ()) for x in args] if kind == "shapes" \
-                else kwargs.get(key, self.keyword_defaults.get(key))
+                else (kwargs or {}).get(key, self.keyword_defaults.get(key))
             if kind == "all":
                 versions += [_versioned(x) for x in args if isinstance(x, Fields)]
         if type(outs) is tuple:
@@ -214,6 +204,9 @@ class Operation:
         if count == 4:
             return self.rule(values[0], values[1], values[2], values[3])
         return self.rule(*values)
+
+    def __repr__(self):
+        return f"<operation {self.name}>"
 
 
 def _array(x):
