@@ -5,7 +5,7 @@
  * Chunks depend on the shape alone, so that the bits do not depend on the threads. */
 #include "moments.h"
 
-enum { GROUP = 4, RUN = 64, MIN_PIXELS = 16, CHUNK_FLOATS = 8192, CACHED_FLOATS = 1 << 18 };
+enum { GROUP = 4, RUN = 64, MIN_PIXELS = 16, AHEAD = 16, CHUNK_FLOATS = 32768, CACHED_FLOATS = 1 << 18 };
 
 typedef struct {
     float *y;
@@ -28,6 +28,8 @@ INLINE void vector_sums(const float *x, const float *g, int64_t stride, int64_t 
         for (int64_t i = p; i < md_min(pixels, p + RUN); i++)
 #pragma GCC unroll 4
             for (int v = 0; v < vectors; v++) {
+                vfetch(x + (i + AHEAD) * stride + v * VL); /* no stream that the processor itself would fetch ahead */
+                if (g) vfetch(g + (i + AHEAD) * stride + v * VL);
                 const vf d = vload(x + i * stride + v * VL) - about[v], f = g ? vload(g + i * stride + v * VL) : d;
                 a[v] += f;
                 b[v] += f * d;
@@ -163,20 +165,38 @@ static void over(job *j, void (*body)(int64_t, void *)) {
     else md_parallel(tasks, body, j);
 }
 
-/* The statistics of one group and the coefficients of its channels, from the sums over its chunks. */
+/* The sums of all chunks of an image, in place of those of the first one. */
+static void merge_chunks(const job *j, int64_t image) {
+    const int64_t channels = j->channels, pixels = j->pixels, size = md_min(j->per_task, pixels);
+    double *restrict first = j->parts + image * j->chunks * 2 * channels, *restrict second = first + channels;
+    for (int64_t k = 1; k < j->chunks; k++) {
+        const double *restrict a = first + k * 2 * channels, *restrict b = a + channels;
+        const double before = (double)(k * size), more = (double)md_min(size, pixels - k * size);
+        const double share = more / (before + more), between = before * share;
+        if (j->g)
+            for (int64_t c = 0; c < channels; c++) {
+                first[c] += a[c];
+                second[c] += b[c];
+            }
+        else
+            for (int64_t c = 0; c < channels; c++) {
+                const double off = a[c] - first[c];
+                first[c] += off * share;
+                second[c] += b[c] + off * off * between;
+            }
+    }
+}
+
+/* The statistics of one group and the coefficients of its channels. */
 static void finish_group(const job *j, int64_t image, int64_t group) {
     const int64_t width = j->channels / j->groups, i = image * j->groups + group, c0 = group * width;
-    const double *part = j->parts + image * j->chunks * 2 * j->channels, count = (double)j->pixels * (double)width;
+    const double *first = j->parts + image * j->chunks * 2 * j->channels, *second = first + j->channels;
+    const double pixels = (double)j->pixels;
     double total = 0, squares = 0;
-    for (int pass = 0; pass < 2; pass++)
-        for (int64_t k = 0; k < j->chunks; k++) {
-            const double *first = part + k * 2 * j->channels, *second = first + j->channels;
-            const double pixels = (double)(j->last ? md_min(j->per_task, j->pixels - k * j->per_task) : j->pixels);
-            for (int64_t c = c0; c < c0 + width; c++)
-                if (pass == 0) total += first[c] * (pixels / count);
-                else squares += second[c] + pixels * (first[c] - total) * (first[c] - total);
-        }
-    const double inverse = 1 / __builtin_sqrt(squares / count + j->eps);
+    for (int64_t c = c0; c < c0 + width; c++) total += first[c];
+    total /= (double)width;
+    for (int64_t c = c0; c < c0 + width; c++) squares += second[c] + pixels * (first[c] - total) * (first[c] - total);
+    const double inverse = 1 / __builtin_sqrt(squares / (pixels * (double)width) + j->eps);
     j->mean[i] = (float)total;
     j->rstd[i] = (float)inverse;
     for (int64_t c = c0; c < c0 + width; c++) {
@@ -187,17 +207,12 @@ static void finish_group(const job *j, int64_t image, int64_t group) {
     }
 }
 
-/* The coefficients of the derivative in one group; the sums of its chunks are added to those of the first. */
+/* The coefficients of the derivative in one group. */
 static void finish_gradient(const job *j, int64_t image, int64_t group) {
     const int64_t width = j->channels / j->groups, c0 = group * width, at = image * j->channels;
-    double *part = j->parts + image * j->chunks * 2 * j->channels;
+    const double *part = j->parts + image * j->chunks * 2 * j->channels;
     const double rstd = j->rstd[image * j->groups + group], count = (double)j->pixels * (double)width;
     double of_g = 0, of_d = 0;
-    for (int64_t k = 1; k < j->chunks; k++)
-        for (int64_t c = c0; c < c0 + width; c++) {
-            part[c] += part[k * 2 * j->channels + c];
-            part[j->channels + c] += part[(k * 2 + 1) * j->channels + c];
-        }
     for (int64_t c = c0; c < c0 + width; c++) {
         const double w = j->weight ? j->weight[c] : 1;
         of_g += w * part[c];
@@ -211,6 +226,7 @@ static void finish_gradient(const job *j, int64_t image, int64_t group) {
 }
 
 static void finish(const job *j, int64_t image) {
+    merge_chunks(j, image);
     for (int64_t group = 0; group < j->groups; group++)
         if (j->g) finish_gradient(j, image, group);
         else finish_group(j, image, group);
