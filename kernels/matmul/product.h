@@ -19,7 +19,7 @@ enum {
     ROWS = 96,
     PACKED_BYTES = 1 << 20,
     THIN_KC = 64,/* block of k where a few rows read b in place: so many pages of it are open at a time */
-    DOT_KC = 1024
+    DOT_KC = 4096 /* numbers of a that dot products keep near */
 };
 
 typedef struct {
@@ -220,7 +220,7 @@ static void make_plan(product *c, int threads, int constant) {
     c->dots = along_k && (M <= 32 || N <= 2 || (M <= 64 && K >= 512 && N * K <= 1 << 19));
     if (c->dots) {
         c->mr = M <= DOT_ROWS ? (int)M : 3;
-        c->kc = DOT_KC;
+        c->kc = DOT_KC / md_min(M, 4);
         share_out(c, dot_cols[c->mr]);
         return;
     }

@@ -47,7 +47,17 @@ INLINE void store_part(REAL *p, vr x, int n) {
     if (REAL_IS_DOUBLE) _mm512_mask_storeu_pd(p, (__mmask8)((1u << n) - 1), (__m512d)x);
     else _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1), (__m512)x);
 }
+/* All but the first n. */
+INLINE vr load_from(const REAL *p, int n) {
+    if (REAL_IS_DOUBLE) return (vr)_mm512_maskz_loadu_pd((__mmask8)(255u << n), p);
+    return (vr)_mm512_maskz_loadu_ps((__mmask16)(65535u << n), p);
+}
 #else
+INLINE vr load_from(const REAL *p, int n) {
+    REAL t[LANES] = {0};
+    memcpy(t + n, p + n, (size_t)(LANES - n) * sizeof(REAL));
+    return load(t);
+}
 INLINE vr load_part(const REAL *p, int n) {
     REAL t[LANES] = {0};
     memcpy(t, p, (size_t)n * sizeof(REAL));
@@ -76,6 +86,13 @@ INLINE void store_part(REAL *p, vr x, int n) {
 #else
 #define EACH_LANE(f, w) TWO_LANES(f, 0, w)
 #endif
+#define LANE(j, w) j
+
+/* Lane j of the result is lane j + n of x, and the first lanes follow the last. */
+INLINE vr turned(vr x, int n) {
+    const vr_int lanes = {EACH_LANE(LANE, 0)};
+    return __builtin_shuffle(x, (lanes + n) & (LANES - 1));
+}
 
 /* ---- tile: rows x nv vectors of y, from a[i * ams + k * aks] and the vectors at b + k * ldb ---- */
 
@@ -187,14 +204,27 @@ typedef struct {
     int cols;   /* those that exist: the last is repeated for the others */
 } dot_args;
 
+/* Vectors of b across two lines of the cache take twice the time. Where all rows of b lie alike, the vectors begin at a line: the
+ * first lacks `before` numbers. Each sum of a lane has the same terms as otherwise, only in another lane, and all are turned back
+ * at the end: where b lies does not change a bit of the result. */
 INLINE void dots_run(const int mr, const int nc, const dot_args *t) {
     enum { MOST = (DOT_ROWS * DOT_COLS + LANES - 1) / LANES * LANES };
-    const REAL *a = t->a, *b[DOT_COLS];
-    const int64_t ams = t->ams, K = t->k;
+    const int before = t->bns % LANES || t->k < 8 * LANES ? 0 : (int)((uintptr_t)t->b / sizeof(REAL) % LANES);
+    const REAL *a = t->a - before, *b[DOT_COLS];
+    const int64_t ams = t->ams, K = t->k + before;
     vr acc[MOST];
-    UNROLL for (int j = 0; j < nc; j++) b[j] = t->b + md_min(j, t->cols - 1) * t->bns;
+    UNROLL for (int j = 0; j < nc; j++) b[j] = t->b + md_min(j, t->cols - 1) * t->bns - before;
     UNROLL for (int i = 0; i < mr * nc; i++) acc[i] = (vr){0};
     int64_t k = 0;
+    if (before) {
+        vr av[DOT_ROWS];
+        UNROLL for (int i = 0; i < mr; i++) av[i] = load_from(a + i * ams, before);
+        UNROLL for (int j = 0; j < nc; j++) {
+            const vr x = load_from(b[j], before);
+            UNROLL for (int i = 0; i < mr; i++) acc[i * nc + j] += av[i] * x;
+        }
+        k = LANES;
+    }
     for (; k + LANES <= K; k += LANES) {
         vr av[DOT_ROWS];
         UNROLL for (int i = 0; i < mr; i++) av[i] = load(a + i * ams + k);
@@ -212,6 +242,8 @@ INLINE void dots_run(const int mr, const int nc, const dot_args *t) {
             UNROLL for (int i = 0; i < mr; i++) acc[i * nc + j] += av[i] * x;
         }
     }
+    if (before)
+        UNROLL for (int i = 0; i < mr * nc; i++) acc[i] = turned(acc[i], before);
     REAL flat[MOST];
     UNROLL for (int g = 0; g < mr * nc; g += LANES) {
         vr r[LANES];

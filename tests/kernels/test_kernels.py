@@ -3,10 +3,12 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from minidl import kernels
 from minidl.kernels import _check, _dispatch
+from minidl.kernels._cases import normal
 
 ALL = list(_dispatch.kernels.values())
 
@@ -58,3 +60,16 @@ def test_results_are_the_same_bits_from_run_to_run(kernel):
     for first, second in zip(two, again, strict=True):
         for backend in first.keys() - {"numba"}:
             assert all(a.tobytes() == b.tobytes() for a, b in zip(first[backend], second[backend], strict=True))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("rows", [1, 4, 9])
+def test_products_are_the_same_bits_wherever_the_operands_lie(rows, dtype):
+    a, b = normal(rows, 336, dtype=dtype), normal(45, 336, seed=1, dtype=dtype)
+    results = set()
+    for offset in range(16):
+        memory = np.empty(b.size + 16, dtype)
+        moved = memory[offset:offset + b.size].reshape(b.shape)
+        moved[:] = b
+        results.add(kernels.matmul(a, moved.T).tobytes())
+    assert len(results) == 1
