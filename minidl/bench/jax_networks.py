@@ -11,6 +11,7 @@ from jax import lax, nn
 from jax import numpy as jnp
 
 from minidl import zoo
+from minidl.bench.mobilenet_layers import layers_of_blocks
 
 BETAS, EPSILON, DECAY = (0.9, 0.999), 1e-8, 0.01  # of AdamW
 MOMENTUM, BATCH_NORM_EPSILON, LAYER_NORM_EPSILON = 0.1, 1e-5, 1e-5
@@ -18,7 +19,7 @@ MOMENTUM, BATCH_NORM_EPSILON, LAYER_NORM_EPSILON = 0.1, 1e-5, 1e-5
 
 def convolution(x, w, stride=1, padding=0):
     return lax.conv_general_dilated(x, w, (stride, stride), [(padding, padding)] * 2,
-                                    dimension_numbers=("NHWC", "HWIO", "NHWC"))
+                                    dimension_numbers=("NHWC", "HWIO", "NHWC"), feature_group_count=x.shape[3] // w.shape[2])
 
 
 def linear(w, name, x):
@@ -67,6 +68,17 @@ def resnet(w, x, new):
         y = normed(y, f"{name}.conv2", f"{name}.bn2", 1)
         x = nn.relu(y + (x if stride == 1 else normed(x, f"{name}.downsample.0", f"{name}.downsample.1", stride)))
     return linear(w, "fc", x.mean((1, 2)))
+
+
+def mobilenet(w, x, new):
+    for block in layers_of_blocks(w):
+        y = x
+        for layer, norm, stride, bends in block:
+            weight = w[f"{layer}.weight"]
+            y = batch_norm(w, norm, convolution(y, weight, stride, weight.shape[0] // 2), new)
+            y = nn.relu6(y) if bends else y
+        x = x + y if x.shape == y.shape else y
+    return linear(w, "classifier.1", x.mean((1, 2)))
 
 
 def layer_norm(w, name, x):
@@ -126,10 +138,8 @@ def adamw(trained, gradients, state, rate):
 
 
 def call(job, rate):
-    """What `minidl.bench.networks` calls: a step of training, or a prediction. None for a network that is not here."""
-    forward = {"cnn": cnn, "resnet": resnet, "rnn": rnn, "gpt": gpt}.get(job.network.file)
-    if forward is None:
-        return None
+    """What `minidl.bench.networks` calls: a step of training, or a prediction."""
+    forward = {"cnn": cnn, "resnet": resnet, "mobilenet": mobilenet, "rnn": rnn, "gpt": gpt}[job.network.file]
     if forward is gpt:
         forward = partial(gpt, heads=job.network.make(zoo.gpt).blocks[0].attn.n_head)
     weights = {key: value.numpy() for key, value in job.state.items() if key != "lm_head.weight"}  # which is wte.weight

@@ -38,19 +38,23 @@ def test_a_network_is_timed_beside_its_twins(tmp_path, capsys):
 
 
 NAMES_OF_PACKAGES = {"PyTorch": "torch", "JAX": "jax", "Keras": "tensorflow", "ONNX Runtime": "onnxruntime"}
-SMALL = {
-    "cnn": (lambda zoo: zoo.SmallCNN(), networks.images(1, 28, 10), {"PyTorch", "JAX", "Keras"}),
-    "resnet": (lambda zoo: zoo.ResNet(zoo.BasicBlock, (1, 1, 1, 1), 10, True), networks.images(3, 32, 10), {"PyTorch", "JAX"}),
-    "gpt": (lambda zoo: zoo.GPT(11, 8, 2, 2, 16), networks.tokens(8, 11), {"PyTorch", "JAX"}),
-    "rnn": (lambda zoo: zoo.CharLSTM(11, 8, 12), networks.tokens(7, 11), {"PyTorch", "JAX", "Keras"}),
+SMALL = {  # of the deepest SGD: AdamW's first steps are signs of gradients, which roundings turn behind many batch norms
+    "cnn": (lambda zoo: zoo.SmallCNN(), networks.images(1, 28, 10), "AdamW"),
+    "resnet": (lambda zoo: zoo.ResNet(zoo.BasicBlock, (1, 1, 1, 1), 10, True), networks.images(3, 32, 10), "AdamW"),
+    "mobilenet": (lambda zoo: zoo.MobileNetV2(10, dropout=0.0), networks.images(3, 128, 10), "SGD"),
+    "gpt": (lambda zoo: zoo.GPT(11, 8, 2, 2, 16), networks.tokens(8, 11), "AdamW"),
+    "rnn": (lambda zoo: zoo.CharLSTM(11, 8, 12), networks.tokens(7, 11), "AdamW"),
 }
 
 
 @pytest.mark.parametrize("file", SMALL)
 def test_other_libraries_have_the_same_losses_and_logits(file, monkeypatch):
-    make, inputs, libraries = SMALL[file]
-    monkeypatch.setitem(networks.NETWORKS, "small", networks.Network(file, make, inputs, (3,), (2,), "AdamW"))
-    installed = {label for label in libraries if importlib.util.find_spec(NAMES_OF_PACKAGES[label])}
+    make, inputs, optimizer = SMALL[file]
+    if optimizer == "SGD":  # whose second loss follows from the gradients; the third of so deep a network is chaotic
+        monkeypatch.setattr(networks, "LOSSES", 2)
+    monkeypatch.setitem(networks.NETWORKS, "small", networks.Network(file, make, inputs, (3,), (2,), optimizer))
+    installed = {label for label, package in NAMES_OF_PACKAGES.items()
+                 if label != "ONNX Runtime" and importlib.util.find_spec(package)}
     for row in networks.run(["small"], True, 0.002, 1):
         assert {t.label for t in row.timings} >= installed
         assert not [t for t in row.timings if t.failure]
