@@ -117,7 +117,7 @@ static void block(const product *c, const REAL *packed_a, const REAL *packed_b, 
             t.y = c->y + m * c->y_ms + j;
             t.bias = c->bias && last_block ? c->bias + j : NULL;
             t.last = (int)md_min(LANES, c->N - j - (nv - 1) * LANES);
-            tiles[nv - 1][rows - 1](&t);
+            multiply_tile((int)rows, nv, &t);
             if (to_finish) finish(c, m, rows, j, (nv - 1) * LANES + t.last);
         }
     }

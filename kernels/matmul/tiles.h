@@ -111,9 +111,13 @@ typedef struct {
     REAL *y;
     int last; /* columns of the last vector */
     int add, relu;
+    int skew; /* numbers from a line of the cache to b */
 } tile_args;
 
-INLINE void tile_run(const int mr, const int nv, const tile_args *t) {
+/* skewed: b is read line by line, and each vector is put together from two of them: to read one across two lines takes longer. */
+INLINE void tile_run(const int mr, const int nv, const int skewed, const tile_args *t) {
+    const int skew = skewed ? t->skew : 0;
+    const vr_int behind = (vr_int){EACH_LANE(LANE, 0)} + skew;
     const int last = t->last;
     const int64_t ams = t->ams, aks = t->aks, ldb = t->ldb;
     const REAL *a[(MAX_MR + 2) / 3], *b = t->b; /* a pointer for three rows: two more are in reach of an address */
@@ -122,8 +126,12 @@ INLINE void tile_run(const int mr, const int nv, const tile_args *t) {
     UNROLL for (int i = 0; i < mr; i++)
         UNROLL for (int v = 0; v < nv; v++) acc[i][v] = (vr){0};
     for (int64_t k = t->k; k; k--, b += ldb) {
-        vr bv[MAX_NV];
-        UNROLL for (int v = 0; v < nv; v++) bv[v] = load(b + v * LANES);
+        vr bv[MAX_NV + 1];
+        UNROLL for (int v = 0; v < nv; v++) bv[v] = skewed && !v ? load_from(b - skew, skew) : load(b - skew + v * LANES);
+        if (skewed) {
+            bv[nv] = load_part(b - skew + nv * LANES, skew);
+            UNROLL for (int v = 0; v < nv; v++) bv[v] = __builtin_shuffle(bv[v], bv[v + 1], behind);
+        }
         UNROLL for (int i = 0; i < mr; i++) {
             const vr x = set(a[i / 3][i % 3 * ams]);
             UNROLL for (int v = 0; v < nv; v++) acc[i][v] += x * bv[v];
@@ -144,7 +152,7 @@ INLINE void tile_run(const int mr, const int nv, const tile_args *t) {
     }
 }
 
-#define TILE(mr, nv) __attribute__((noinline)) static void tile_##mr##_##nv(const tile_args *t) { tile_run(mr, nv, t); }
+#define TILE(mr, nv) __attribute__((noinline)) static void tile_##mr##_##nv(const tile_args *t) { tile_run(mr, nv, 0, t); }
 #if VREGS == 32
 #define TILES(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12)
 #define TILES_3(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8)
@@ -170,6 +178,24 @@ static void (*const tiles[MAX_NV][MAX_MR])(const tile_args *) = {
     {TILES_3(NAME_3)}, {TILES_4(NAME_4)},
 #endif
 };
+
+/* Few rows leave time to put vectors of b together, where b lies across the lines of the cache. */
+#if defined(__AVX512F__)
+#define SKEWED_TILE(mr) __attribute__((noinline)) static void skewed_tile_##mr(const tile_args *t) { tile_run(mr, MAX_NV, 1, t); }
+SKEWED_TILE(1) SKEWED_TILE(2) SKEWED_TILE(3)
+static void (*const skewed_tiles[])(const tile_args *) = {skewed_tile_1, skewed_tile_2, skewed_tile_3};
+#endif
+
+static void multiply_tile(int mr, int nv, tile_args *t) {
+#if defined(__AVX512F__)
+    t->skew = nv < MAX_NV || mr > 3 || t->ldb % LANES ? 0 : (int)((uintptr_t)t->b / sizeof(REAL) % LANES);
+    if (t->skew) {
+        skewed_tiles[mr - 1](t);
+        return;
+    }
+#endif
+    tiles[nv - 1][mr - 1](t);
+}
 
 /* ---- dots: rows x cols of y, from a[i * ams + k] and b[j * bns + k] ---- */
 

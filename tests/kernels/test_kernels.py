@@ -71,5 +71,5 @@ def test_products_are_the_same_bits_wherever_the_operands_lie(rows, dtype):
         memory = np.empty(b.size + 16, dtype)
         moved = memory[offset:offset + b.size].reshape(b.shape)
         moved[:] = b
-        results.add(kernels.matmul(a, moved.T).tobytes())
+        results.add((kernels.matmul(a, moved.T).tobytes(), kernels.matmul(a[:, :45], moved).tobytes()))
     assert len(results) == 1
