@@ -224,7 +224,7 @@ def settings():
     yield "LeNet 1->6, 28x28", 32, 1, 28, 28, 6, 5, 5, {"padding": 2}, True
     yield "LeNet 6->16, 14x14", 32, 6, 14, 14, 16, 5, 5, {}, True
     yield "ResNet 7x7 stride 2", 1, 3, 224, 224, 64, 7, 7, {"stride": 2, "padding": 3}, True
-    for c, size, batch in (64, 56, 1), (128, 28, 1), (256, 14, 1), (512, 7, 1), (64, 32, 2), (256, 8, 4):
+    for c, size, batch in (64, 56, 1), (128, 28, 1), (256, 14, 1), (512, 7, 1), (512, 4, 1), (64, 32, 2), (256, 8, 4):
         yield f"ResNet {c}, {size}x{size}", batch, c, size, size, c, 3, 3, {"padding": 1}, True
     for c, size in (64, 56), (128, 28), (256, 14):
         yield f"ResNet {c}->{2 * c}, stride 2", 1, c, size, size, 2 * c, 3, 3, {"stride": 2, "padding": 1}, True

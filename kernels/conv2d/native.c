@@ -10,6 +10,8 @@
 
 enum {
     FORWARD_PIXELS = 384, /* pixels of a task, at least */
+    FEW_PIXELS = 64,      /* so few are not shared out */
+    VERY_FEW_PIXELS = 32, /* of them the weights' own bytes decide: matrix tiles read half as many more */
     LONG_SUM = 1024,      /* longer ones are cut into blocks: the error stays small */
     SUM_BLOCK = 512,
 };
@@ -23,6 +25,7 @@ typedef struct {
     const float *bias, *packed, *direct; /* direct: weights that lie as K rows of O columns */
     int64_t down, across; /* rows of y and what they hold: pixels, or windows of four */
     int64_t images, rows; /* of a task; rows of y */
+    int64_t panels, parts; /* of columns, of all groups; tasks that share them */
     int in_place;         /* the images need neither border nor copy */
     const int64_t *way, *corner; /* to the taps of a window; to the windows of an image, or of a strip of it */
     _Atomic int status;
@@ -88,8 +91,9 @@ static void forward_task(int64_t task, void *ctx) {
     forward *f = ctx;
     const conv_shape *s = &f->s;
     const int64_t width = s->W + 2 * s->pw, strips = md_ceil_div(f->down, f->rows), each = f->taps ? 2 : 1;
-    const int64_t n0 = task / strips * f->images, n1 = md_min(s->N, n0 + f->images);
-    const int64_t u0 = task % strips * f->rows, u1 = md_min(f->down, u0 + f->rows);
+    const int64_t part = task % f->parts, at = task / f->parts, per_group = f->panels / s->G;
+    const int64_t n0 = at / strips * f->images, n1 = md_min(s->N, n0 + f->images);
+    const int64_t u0 = at % strips * f->rows, u1 = md_min(f->down, u0 + f->rows);
     const float *x = (const float *)f->x->data;
     int64_t image = s->H * width * s->C; /* floats between two images */
     if (f->in_place) x += n0 * image + each * u0 * s->sh * width * s->C;
@@ -106,9 +110,9 @@ static void forward_task(int64_t task, void *ctx) {
         x = strip;
     }
     const int64_t per_image = (u1 - u0) * f->across * each * each; /* of the task: they are neighbours in y */
-    for (int64_t g = 0; g < s->G; g++)
-        for (int64_t j = 0; j < s->og; j += PANEL)
-            forward_panel(f, x, image, f->y + (n0 * f->down + u0) * f->across * s->O, per_image, (n1 - n0) * per_image, g, j);
+    for (int64_t i = f->panels * part / f->parts; i < f->panels * (part + 1) / f->parts; i++)
+        forward_panel(f, x, image, f->y + (n0 * f->down + u0) * f->across * s->O, per_image, (n1 - n0) * per_image, i / per_group,
+                      i % per_group * PANEL);
 }
 
 /* The way from the first window of an image to each, in the order of y: row by row, or four by four. */
@@ -127,12 +131,12 @@ static void corners(int64_t *corner, const forward *f) {
 static int convolve(const md_array *y, const md_array *taps, const md_array *x, const md_array *w, const md_array *bias,
                     const md_array *residual, const conv_shape *s) {
     if (!md_size(y)) return MD_DONE;
-    const int plain = !taps && !(residual && residual->data);
+    const int plain = !taps && !(residual && residual->data), very_few = s->N * s->oh * s->ow <= VERY_FEW_PIXELS;
     int done = plain ? MD_LOCAL(depthwise_forward)(y, x, w, bias, s) : MD_NOT_MINE;
     if (done == MD_NOT_MINE && plain) done = MD_LOCAL(groups_forward)(y, x, w, bias, s);
     if (done == MD_NOT_MINE && !(residual && residual->data)) done = MD_LOCAL(grey_forward)(y, taps, x, w, bias, s);
-    if (done == MD_NOT_MINE && !taps) done = MD_LOCAL(tiles_forward)(y, x, w, bias, residual, s);
-    if (done == MD_NOT_MINE) done = MD_LOCAL(winograd_forward)(y, taps, x, w, bias, residual, s);
+    if (done == MD_NOT_MINE && !taps && !very_few) done = MD_LOCAL(tiles_forward)(y, x, w, bias, residual, s);
+    if (done == MD_NOT_MINE && !very_few) done = MD_LOCAL(winograd_forward)(y, taps, x, w, bias, residual, s);
     if (done != MD_NOT_MINE) return done;
     forward f = {.s = *s, .x = x, .w = w, .y = (float *)y->data, .taps = taps ? (uint8_t *)taps->data : NULL,
                  .bias = (float *)bias->data, .down = y->shape[2], .across = y->shape[3]};
@@ -144,15 +148,18 @@ static int convolve(const md_array *y, const md_array *taps, const md_array *x, 
         if (!other) return MD_NO_MEMORY;
         f.residual = other - f.y;
     }
-    /* A task: some images, or a strip of rows where one image is enough; about four tasks a thread at most. */
-    const int64_t fair = md_max(threads == 1 ? all : md_ceil_div(all, 4 * threads), md_min(FORWARD_PIXELS, md_ceil_div(all, threads)));
+    f.panels = s->G * md_ceil_div(s->og, PANEL);
+    /* A task: some images, or a strip of rows where one image is enough; about four tasks a thread at most. For few pixels the weights
+     * are what takes time to read: a task has some columns of them and all pixels. */
+    f.parts = all <= FEW_PIXELS ? md_min(f.panels, 2 * threads) : 1;
+    const int64_t one = threads == 1 || f.parts > 1; /* task has all pixels */
+    const int64_t fair = md_max(one ? all : md_ceil_div(all, 4 * threads), md_min(FORWARD_PIXELS, md_ceil_div(all, threads)));
     f.images = md_max(1, fair / pixels);
     f.rows = f.images > 1 || fair >= pixels ? f.down : md_max(1, md_ceil_div(fair, in_row));
     /* Weights that lie as K rows of O columns, in whole vectors, are read where they lie. */
-    const int64_t panels = s->G * md_ceil_div(s->og, PANEL);
     int packed = 1, listed;
-    if (lies_flat(w) && s->og % VL == 0 && s->O <= 2 * PANEL) f.direct = (const float *)w->data;
-    else if (!(f.packed = md_keep(MD_SLOT_A, (size_t)(panels * s->K * PANEL) * sizeof(float), w, &packed))) return MD_NO_MEMORY;
+    if (lies_flat(w) && s->og % VL == 0 && (s->O <= 2 * PANEL || (all <= FEW_PIXELS && !w->constant))) f.direct = (const float *)w->data;
+    else if (!(f.packed = md_keep(MD_SLOT_A, (size_t)(f.panels * s->K * PANEL) * sizeof(float), w, &packed))) return MD_NO_MEMORY;
     int64_t *way = md_keep(MD_SLOT_B, (size_t)(s->K + f.rows * in_row) * sizeof(int64_t), NULL, &listed);
     if (!way) return MD_NO_MEMORY;
     f.way = way;
@@ -161,8 +168,8 @@ static int convolve(const md_array *y, const md_array *taps, const md_array *x, 
         ways(way, s, s->W + 2 * s->pw);
         corners(way + s->K, &f);
     }
-    if (!packed) run_tasks(threads, panels, pack_forward, &f);
-    run_tasks(threads, md_ceil_div(s->N, f.images) * md_ceil_div(f.down, f.rows), forward_task, &f);
+    if (!packed) run_tasks(threads, f.panels, pack_forward, &f);
+    run_tasks(threads, md_ceil_div(s->N, f.images) * md_ceil_div(f.down, f.rows) * f.parts, forward_task, &f);
     return f.status;
 }
 
