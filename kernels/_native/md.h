@@ -62,6 +62,8 @@ int md_has_amx(void);                                 /* may this process use ma
 /* Runs body(i, ctx) for i in [0, n), spread over the pool. Tasks must not depend on each other's order. Returns when
  * all are done. A call from inside a task, or while another thread uses the pool, runs on the calling thread. */
 void md_parallel(int64_t n, void (*body)(int64_t i, void *ctx), void *ctx);
+/* Each thread begins with a share of neighbouring tasks. md_mirror(i, n) is the task as far from the end of its share as task i is
+ * from the beginning: a second job in this order meets first what the first job left in the thread's cache. */
 int md_get_threads(void);
 void md_set_threads(int n);
 
@@ -103,6 +105,10 @@ static inline int64_t md_size(const md_array *a) {
 static inline int64_t md_min(int64_t a, int64_t b) { return a < b ? a : b; }
 static inline int64_t md_max(int64_t a, int64_t b) { return a > b ? a : b; }
 static inline int64_t md_ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+static inline int64_t md_mirror(int64_t i, int64_t n) {
+    const int64_t shares = md_min(n, md_get_threads()), share = ((i + 1) * shares - 1) / n;
+    return n * share / shares + n * (share + 1) / shares - 1 - i;
+}
 
 /* C order without gaps, axes of length one aside. */
 static inline int md_contiguous(const md_array *a) {

@@ -2,13 +2,13 @@
  *
  * Statistics: each chunk of rows is summed in vectors over short runs of rows, the runs in double, and the chunks are
  * merged in double in their order. Chunks depend on the shape alone, so that the bits do not depend on the threads.
- * Means and squares are taken about a chunk's own mean (read a second time, from cache), which is as accurate as two
- * passes over memory (Chan, Golub, LeVeque 1983). */
+ * Means and squares are taken about a rough mean of the chunk's, which is nearly as accurate as two passes over memory
+ * (Chan, Golub, LeVeque 1983). */
 #include "planes.h"
 #include "simd.h"
 #include <math.h>
 
-enum { GROUP = 4, RUN = 32, BLOCK = 256, CHUNK_FLOATS = 8192, MIN_ROWS = 64 };
+enum { GROUP = 4, RUN = 32, BLOCK = 256, CHUNK_FLOATS = 32768, MIN_ROWS = 64 };
 
 typedef struct {
     float *y;
@@ -20,8 +20,9 @@ typedef struct {
     double *first, *second; /* chunks x channels: mean and squares about it; or the sums of g and of g * (x - mean) */
 } norm;
 
-/* The sums over rows of GROUP or fewer vectors of channels, of d = x - shift and of d * d; or of g and of g * d. */
-INLINE void sums(const norm *c, const float *x, const float *g, const float *out, int64_t rows, int vectors,
+/* The sums over rows of GROUP or fewer vectors of channels, of d = x - shift and of d * d; or of g and of g * d. Where there is
+ * out, g is masked by it, and goes to y so masked: afterwards one array is to be read instead of two. */
+INLINE void sums(const norm *c, const float *x, const float *g, const float *out, float *y, int64_t rows, int vectors,
                  const vf *shift, double *first, double *second) {
     for (int i = 0; i < vectors * VL; i++) first[i] = second[i] = 0;
     for (int64_t r = 0; r < rows; r += RUN) {
@@ -32,7 +33,10 @@ INLINE void sums(const norm *c, const float *x, const float *g, const float *out
             for (int v = 0; v < vectors; v++) {
                 const vf d = vload(x + i * c->x_row + v * VL) - shift[v];
                 vf f = g ? vload(g + i * c->g_row + v * VL) : d;
-                if (out) f = vsel(vload(out + i * c->out_row + v * VL) > 0.0f, f, (vf){0});
+                if (out) {
+                    f = vsel(vload(out + i * c->out_row + v * VL) > 0.0f, f, (vf){0});
+                    vstore(y + i * c->y_row + v * VL, f);
+                }
                 a[v] += f;
                 b[v] += f * d;
             }
@@ -47,9 +51,10 @@ INLINE void sums(const norm *c, const float *x, const float *g, const float *out
     }
 }
 
-/* The mean of each channel, roughly: it is what the exact sums are taken about. */
+/* The mean of each channel in a sixteenth of the rows: what sums are taken about, good enough as moments.h says. */
 INLINE void rough_mean(const float *x, int64_t x_row, int64_t rows, int vectors, vf *mean) {
     vf a[GROUP] = {{0}};
+    rows = md_min(rows, md_max(RUN, rows / 16));
     for (int64_t i = 0; i < rows; i++)
 #pragma GCC unroll 4
         for (int v = 0; v < vectors; v++) a[v] += vload(x + i * x_row + v * VL);
@@ -60,7 +65,7 @@ INLINE void group_statistics(const norm *c, const float *x, int64_t rows, int ve
     vf about[GROUP];
     float t[GROUP * VL];
     rough_mean(x, c->x_row, rows, vectors, about);
-    sums(c, x, NULL, NULL, rows, vectors, about, mean, squares);
+    sums(c, x, NULL, NULL, NULL, rows, vectors, about, mean, squares);
     for (int v = 0; v < vectors; v++) vstore(t + v * VL, about[v]);
     for (int i = 0; i < vectors * VL; i++) {
         const double off = mean[i] / (double)rows;
@@ -69,12 +74,12 @@ INLINE void group_statistics(const norm *c, const float *x, int64_t rows, int ve
     }
 }
 
-INLINE void group_products(const norm *c, const float *x, const float *g, const float *out, int64_t rows, int vectors,
+INLINE void group_products(const norm *c, const float *x, const float *g, const float *out, float *y, int64_t rows, int vectors,
                            const float *mean, double *first, double *second) {
     vf about[GROUP];
     for (int v = 0; v < vectors; v++) about[v] = vload(mean + v * VL);
-    if (out) sums(c, x, g, out, rows, vectors, about, first, second);
-    else sums(c, x, g, NULL, rows, vectors, about, first, second);
+    if (out) sums(c, x, g, out, y, rows, vectors, about, first, second);
+    else sums(c, x, g, NULL, NULL, rows, vectors, about, first, second);
 }
 
 /* One chunk of rows and one block of channels. */
@@ -84,15 +89,16 @@ static void chunk(int64_t task, void *ctx) {
     const int64_t end = md_min(c->channels, (task % c->blocks + 1) * BLOCK);
     const float *x = c->x + row * c->x_row, *g = c->g ? c->g + row * c->g_row : NULL;
     const float *out = c->out ? c->out + row * c->out_row : NULL;
+    float *y = c->y + row * c->y_row;
     double *first = c->first + k * c->channels, *second = c->second + k * c->channels;
     int64_t ch = task % c->blocks * BLOCK;
     for (; ch + GROUP * VL <= end; ch += GROUP * VL) {
-        if (g) group_products(c, x + ch, g + ch, out ? out + ch : NULL, rows, GROUP,
+        if (g) group_products(c, x + ch, g + ch, out ? out + ch : NULL, y + ch, rows, GROUP,
                               c->mean + ch, first + ch, second + ch);
         else group_statistics(c, x + ch, rows, GROUP, first + ch, second + ch);
     }
     for (; ch + VL <= end; ch += VL) {
-        if (g) group_products(c, x + ch, g + ch, out ? out + ch : NULL, rows, 1,
+        if (g) group_products(c, x + ch, g + ch, out ? out + ch : NULL, y + ch, rows, 1,
                               c->mean + ch, first + ch, second + ch);
         else group_statistics(c, x + ch, rows, 1, first + ch, second + ch);
     }
@@ -105,7 +111,9 @@ static void chunk(int64_t task, void *ctx) {
         }
         for (int64_t i = 0; i < rows; i++) {
             const double d = x[i * c->x_row + ch] - about;
-            const double f = !g ? d : out && !(out[i * c->out_row + ch] > 0) ? 0 : g[i * c->g_row + ch];
+            const float masked = !g || (out && !(out[i * c->out_row + ch] > 0)) ? 0 : g[i * c->g_row + ch];
+            const double f = g ? masked : d;
+            if (out) y[i * c->y_row + ch] = masked;
             a += f;
             b += f * d;
         }
@@ -115,7 +123,7 @@ static void chunk(int64_t task, void *ctx) {
 }
 
 /* The result of some rows for GROUP or fewer vectors of channels, whose coefficients stay in registers. */
-enum { WITH_G = 1, RELU = 2, RESIDUAL = 4, OUT = 8 };
+enum { WITH_G = 1, RELU = 2, RESIDUAL = 4 };
 INLINE void apply(const norm *c, int64_t row, int64_t end, int64_t ch, int vectors, int kind) {
     vf mean[GROUP], scale[GROUP], third[GROUP], g_mean[GROUP];
     for (int v = 0; v < vectors; v++) {
@@ -127,17 +135,12 @@ INLINE void apply(const norm *c, int64_t row, int64_t end, int64_t ch, int vecto
     for (; row < end; row++) {
         const float *x = c->x + row * c->x_row + ch, *g = kind & WITH_G ? c->g + row * c->g_row + ch : NULL;
         const float *residual = kind & RESIDUAL ? c->residual + row * c->residual_row + ch : NULL;
-        const float *out = kind & OUT ? c->out + row * c->out_row + ch : NULL;
         float *y = c->y + row * c->y_row + ch;
 #pragma GCC unroll 4
         for (int v = 0; v < vectors; v++) {
             const vf d = vload(x + v * VL) - mean[v];
             vf r = scale[v] * d + third[v];
-            if (kind & WITH_G) {
-                vf gradient = vload(g + v * VL);
-                if (kind & OUT) gradient = vsel(vload(out + v * VL) > 0.0f, gradient, (vf){0});
-                r = scale[v] * (gradient - g_mean[v]) + third[v] * d;
-            }
+            if (kind & WITH_G) r = scale[v] * (vload(g + v * VL) - g_mean[v]) + third[v] * d;
             if (kind & RESIDUAL) r += vload(residual + v * VL);
             if (kind & RELU) r = vmax((vf){0}, r);
             vstore(y + v * VL, r);
@@ -146,8 +149,7 @@ INLINE void apply(const norm *c, int64_t row, int64_t end, int64_t ch, int vecto
 }
 
 INLINE void apply_some(const norm *c, int64_t row, int64_t end, int64_t ch, int vectors) {
-    if (c->g && c->out) apply(c, row, end, ch, vectors, WITH_G | OUT);
-    else if (c->g) apply(c, row, end, ch, vectors, WITH_G);
+    if (c->g) apply(c, row, end, ch, vectors, WITH_G);
     else if (c->residual) apply(c, row, end, ch, vectors, RELU | RESIDUAL);
     else if (c->relu) apply(c, row, end, ch, vectors, RELU);
     else apply(c, row, end, ch, vectors, 0);
@@ -155,18 +157,14 @@ INLINE void apply_some(const norm *c, int64_t row, int64_t end, int64_t ch, int 
 
 static float apply_one(const norm *c, int64_t i, int64_t j) {
     const float d = c->x[i * c->x_row + j] - c->mean[j];
-    if (c->g) {
-        const int counts = !c->out || c->out[i * c->out_row + j] > 0;
-        return c->scale[j] * ((counts ? c->g[i * c->g_row + j] : 0) - c->g_mean[j]) + c->slope[j] * d;
-    }
+    if (c->g) return c->scale[j] * (c->g[i * c->g_row + j] - c->g_mean[j]) + c->slope[j] * d;
     const float r = c->scale[j] * d + c->shift[j] + (c->residual ? c->residual[i * c->residual_row + j] : 0);
     return c->relu && r < 0 ? 0 : r;
 }
 
 static void apply_chunk(int64_t task, void *ctx) {
     const norm *c = ctx;
-    /* After statistics the last rows come first: they are what the cache still holds. */
-    const int64_t k = c->first ? c->chunks - 1 - task : task;
+    const int64_t k = c->first ? md_mirror(task, c->chunks) : task; /* after statistics backwards */
     const int64_t row = k * c->rows_per_chunk, end = md_min(c->rows, row + c->rows_per_chunk);
     int64_t ch = 0;
     for (; ch + GROUP * VL <= c->channels; ch += GROUP * VL) apply_some(c, row, end, ch, GROUP);
@@ -206,7 +204,7 @@ static int describe(norm *c, const md_array *y, const md_array *x, const md_arra
                 .y_row = row_stride(y), .x_row = row_stride(x), .g_row = g ? row_stride(g) : 0};
     if (c->y_row < 0 || c->x_row < 0 || c->g_row < 0) return 0;
     c->rows = channels ? md_size(x) / channels : 0;
-    c->rows_per_chunk = md_max(MIN_ROWS, CHUNK_FLOATS / md_max(1, md_min(channels, BLOCK)));
+    c->rows_per_chunk = md_max(MIN_ROWS, md_min(CHUNK_FLOATS / md_max(1, md_min(channels, BLOCK)), c->rows / 16));
     c->chunks = md_ceil_div(c->rows, c->rows_per_chunk);
     c->blocks = md_ceil_div(channels, BLOCK);
     return 1;
@@ -333,6 +331,10 @@ MD_KERNEL(batch_norm_backward, 3, 6) {
     c.scale = scale;
     c.slope = slope;
     c.g_mean = g_mean;
+    if (c.out) { /* masked gradients are in y */
+        c.g = c.y;
+        c.g_row = c.y_row;
+    }
     over(&c, c.chunks, apply_chunk);
     return MD_DONE;
 }
