@@ -35,8 +35,9 @@ ARM_LEVELS = {"neon": []}
 LEVELS = {"x86_64": X86_LEVELS, "AMD64": X86_LEVELS, "aarch64": ARM_LEVELS, "arm64": ARM_LEVELS}
 
 
-COMPILED = ["minidl/_quick.pyx", "minidl/autograd/tensor.py", "minidl/autograd/node.py", "minidl/autograd/op.py",
-            "minidl/autograd/engine.py", "kernels/_dispatch.py"]
+NUMPY = [("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")]
+COMPILED = ["minidl/_quick.pyx", "minidl/autograd/edge.pyx", "minidl/autograd/tensor.py", "minidl/autograd/node.py",
+            "minidl/autograd/op.py", "minidl/autograd/engine.py", "kernels/_dispatch.py"]
 
 
 def family_sources():
@@ -98,7 +99,7 @@ core = Extension(
     "minidl.kernels._native.core",
     [f"{NATIVE}/core.pyx", f"{NATIVE}/memory.c", f"{NATIVE}/plan.c", f"{NATIVE}/runtime.c"],
     include_dirs=[NATIVE, numpy.get_include()],
-    define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION"), ("MD_ISA", "portable")],
+    define_macros=[*NUMPY, ("MD_ISA", "portable")],
     extra_compile_args=["-O2", "-std=gnu11", "-fvisibility=hidden"],
     libraries=["m"],
     extra_link_args=link,
@@ -107,7 +108,8 @@ core = Extension(
 )
 
 compiled = [Extension(path.partition(".")[0].replace("/", ".").replace("kernels.", "minidl.kernels."), [path],
-                      extra_compile_args=["-O2"], extra_link_args=link) for path in COMPILED]
+                      include_dirs=[numpy.get_include()], define_macros=NUMPY, extra_compile_args=["-O2"],
+                      extra_link_args=link) for path in COMPILED]
 
 # Cython looks for _dispatch.pxd where the package's name says, and in a checkout no folder is called minidl/kernels.
 declared = HERE / "build/declared/minidl/kernels"

@@ -1,6 +1,7 @@
 """Checkpointing: memory for time. Chen et al., "Training deep nets with sublinear memory cost", 2016."""
 import numpy as np
 
+from .edge import Edge
 from .engine import sweep
 from .modes import enable_grad, state
 from .node import Node
@@ -52,7 +53,8 @@ def checkpoint(function, *args, **kwargs):
 
     node = Node("checkpoint", again, [x._edge() for x in sources], len(fresh))
     node.saved = [tuple(sources)]
-    node.versions = [x._versioned() for x in (*args, *sources) if isinstance(x, Tensor)]
+    node.cells = [x._cell for x in (*args, *sources) if isinstance(x, Tensor)]
+    node.changes = node.count_changes()
     for i in differentiable:
         fresh[i]._node, fresh[i]._index, fresh[i]._requires_grad = node, i, True
     return tuple(fresh) if isinstance(result, tuple) else fresh[0]
@@ -86,12 +88,12 @@ def _sources(outputs, start):
             seen.add(target)
             for e in target.edges:
                 if e is not None:
-                    stack.append((e[0], e[1], e))
-    return [_tensor_of(x) if type(x) is tuple else x for x in found.values()]
+                    stack.append((e.source, e.index, e))
+    return [_tensor_of(x) if type(x) is Edge else x for x in found.values()]
 
 
 def _tensor_of(e):
     """A stand-in for a tensor recorded earlier, of which only the edge is known."""
-    out = wrap(np.broadcast_to(np.zeros((), e[3]), e[2]))
-    out._node, out._index, out._requires_grad = e[0], e[1], True
+    out = wrap(np.broadcast_to(np.zeros((), e.dtype), e.shape))
+    out._node, out._index, out._requires_grad = e.source, e.index, True
     return out

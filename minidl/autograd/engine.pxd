@@ -1,9 +1,10 @@
 # The fields and the C signatures of engine.py when it is compiled; interpreted, nobody reads this.
 cimport cython
 
+from .edge cimport Edge
 from .node cimport Node
 from .op cimport Operation
-from .tensor cimport Cell, Fields
+from .tensor cimport Fields
 
 @cython.final
 cdef class Sweep:
@@ -17,7 +18,7 @@ cdef class Sweep:
     cdef object add(self, Node node, Py_ssize_t index, Fields g)
     @cython.locals(low=Py_ssize_t, high=Py_ssize_t, middle=Py_ssize_t, waiting=list)
     cdef object wait(self, Node node)
-    @cython.locals(slots=list, edge=tuple, i=Py_ssize_t)
+    @cython.locals(slots=list, edges=list, i=Py_ssize_t, inputs=Py_ssize_t)
     cdef object step(self, bint retain_graph, bint create_graph)
     @cython.locals(entry=list)
     cdef object accumulate(self, leaf, Fields g, bint create_graph)

@@ -6,10 +6,11 @@ of a tensor has added its share before the tensor's own operation is reached.
 import numpy as np
 
 from .. import kernels
-from .modes import state
+from .edge import Edge
+from .modes import paused, state
 from .node import Node
 from .op import Operation
-from .tensor import Cell, Fields, Tensor, wrap
+from .tensor import Fields, Tensor, wrap
 
 
 def backward(self, gradient=None, retain_graph=False, create_graph=False):
@@ -28,6 +29,7 @@ def sweep(outputs, gradients, inputs=None, retain_graph=False, create_graph=Fals
     """Adds to the `grad` of every leaf, or, with `inputs`, returns the gradients of these (None where there is no path)."""
     walk: Sweep = Sweep(outputs, inputs)
     recording, state.recording = state.recording, create_graph
+    paused.append(None)
     try:
         for output, g in zip(outputs, gradients):
             walk.start(output, _start(output, g))
@@ -39,6 +41,7 @@ def sweep(outputs, gradients, inputs=None, retain_graph=False, create_graph=Fals
             g = _hooked(leaf._hooks, g)
             leaf.grad = g if leaf.grad is None else leaf.grad + g
     finally:
+        paused.pop()
         state.recording = recording
     return None
 
@@ -99,34 +102,39 @@ class Sweep:
             if node not in self.wanted:
                 return
         _check(node)
+        edges = node.edges
+        inputs = len(edges)
         if isinstance(node.rule, Operation):
             operation: Operation = node.rule
+            inputs = max(inputs, len(operation.trailing))  # a call may have left some out
             results = operation.run_rule(node, slots)
         else:
             results = node.rule(node, slots)
         if type(results) is not tuple:
             results = (results,)
-        if len(results) > len(node.edges):
-            raise RuntimeError(f"backward of {node.name}: {len(results)} gradients for {len(node.edges)} arguments")
+        if len(results) > inputs:
+            raise RuntimeError(f"backward of {node.name}: {len(results)} gradients for {inputs} arguments")
         if self.anomaly:
             _check_nan(node, results)
         taken = None  # memory that is not free to become a leaf's own
-        for i in range(len(results)):
-            edge, g = node.edges[i], results[i]
+        for i in range(min(len(results), len(edges))):
+            edge: Edge = edges[i]
+            g = results[i]
             if edge is None or g is None:
                 continue
-            target, index, shape, dtype = edge
-            g = _fitted(g, shape, dtype)
+            if not edge.fits(g.array):
+                g = _fitted(g, edge.shape, edge.dtype)
+            target = edge.source
             if isinstance(target, Node):
-                if self.wanted is None or target in self.wanted or (target, index) in self.capture:
-                    self.add(target, index, g)
+                if self.wanted is None or target in self.wanted or (target, edge.index) in self.capture:
+                    self.add(target, edge.index, g)
             elif create_graph or id(target) in self.leaves:
                 self.accumulate(target, g, create_graph)
             else:
                 taken = _taken(node, slots) if taken is None else taken
                 self.leaves[id(target)] = [target, _own(g, taken), False]
         if not retain_graph:
-            node.saved = None
+            node.saved = node.out = node.noted = None
 
     def accumulate(self, leaf, g, create_graph):
         """One more share of a leaf's gradient. From the third on the sum is memory of our own, and is written in place."""
@@ -147,10 +155,9 @@ class Sweep:
 
 def _fitted(g, shape, dtype):
     """g summed over the axes that broadcasting added or stretched, in the dtype of what it is the gradient of."""
-    array = g.array
-    if array.shape != shape:
+    if g.array.shape != shape:
         g = sum_to(g, shape)
-    return g if array.dtype is dtype or array.dtype == dtype else g.astype(dtype)
+    return g if g.array.dtype == dtype else g.astype(dtype)
 
 
 def grad(outputs, inputs, grad_outputs=None, retain_graph=None, create_graph=False, allow_unused=False):
@@ -206,12 +213,11 @@ def _start(output, g):
 def _check(node):
     if node.saved is None:
         raise RuntimeError(f"backward of {node.name}: the tape was freed by an earlier backward: pass retain_graph=True to it")
-    for kept, version in node.versions:
-        cell: Cell = kept
-        if cell.changes != version:
-            raise RuntimeError(
-                f"backward of {node.name}: a tensor that its derivative needs was changed in place since (change "
-                f"{cell.changes}, kept at {version}): compute a new tensor instead of x += y or x[...] = y")
+    changes = node.count_changes()
+    if changes != node.changes:
+        raise RuntimeError(
+            f"backward of {node.name}: a tensor that its derivative needs was changed in place since (change {changes}, kept "
+            f"at {node.changes}): compute a new tensor instead of x += y or x[...] = y")
 
 
 def _check_nan(node, results):
@@ -236,12 +242,12 @@ def _nodes_between(outputs, inputs):
         node = stack.pop()
         if node not in seen:
             seen.add(node)
-            stack += [e[0] for e in node.edges if e and type(e[0]) is Node]
+            stack += [e.source for e in node.edges if e and type(e.source) is Node]
     leaves = {id(x) for x in inputs if x._node is None}
     ends = {(x._node, x._index) for x in inputs if x._node is not None}
     wanted = set()
     for node in sorted(seen, key=lambda n: n.sequence):  # inputs before what uses them
-        if any(e and (id(e[0]) in leaves or e[0] in wanted or (e[0], e[1]) in ends) for e in node.edges):
+        if any(e and (id(e.source) in leaves or e.source in wanted or (e.source, e.index) in ends) for e in node.edges):
             wanted.add(node)
     return wanted
 
@@ -257,7 +263,7 @@ def _memory(array):
 def _taken(node, slots):
     """Memory that a rule was given, and so may have passed on."""
     taken = {_memory(g.array) for g in slots if g is not None}
-    for value in node.saved:
+    for value in (*node.saved, node.out):
         for x in value if type(value) is tuple else (value,):
             if isinstance(x, Fields):
                 taken.add(_memory(x.array))

@@ -82,10 +82,11 @@ class Function:
             if out.array.dtype.kind in "fc" and id(given) not in ctx._not_differentiable:
                 out._node, out._index, out._requires_grad = node, i, True
         places = {id(given): i for i, (out, given) in enumerate(zip(fresh, outputs)) if out is given}
-        node.versions = [x._versioned() for x in ctx._saved if x is not None]
+        node.cells = [x._cell for x in ctx._saved if x is not None]
         # An output is kept as its array: as a tensor it would point back to the node.
         ctx._saved = tuple((places[id(x)], x.array) if id(x) in places else x for x in ctx._saved)
         node.saved = [(cls, ctx, [(out.array.shape, out.array.dtype) for out in fresh]), ctx._saved]
+        node.changes = node.count_changes()
         return fresh if isinstance(result, tuple) else fresh[0]
 
 

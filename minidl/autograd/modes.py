@@ -14,6 +14,10 @@ class _State(threading.local):
 state = _State()
 
 
+paused = []  # an entry for each block and backward, in any thread, that may have switched recording off: while it is empty,
+             # all threads record, and state.recording, which costs as much as a small operation's loop, is not looked at
+
+
 class _Switch:
     """A context manager that sets one field of the state; as a decorator it wraps each call of a function."""
 
@@ -23,12 +27,14 @@ class _Switch:
         self._before = []
 
     def __enter__(self):
+        paused.append(self)
         self._before.append(getattr(state, self.field))
         setattr(state, self.field, self.value)
         return self
 
     def __exit__(self, *exception):
         setattr(state, self.field, self._before.pop())
+        paused.pop()
 
     def __call__(self, function):
         @wraps(function)

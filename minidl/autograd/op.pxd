@@ -2,6 +2,7 @@
 cimport cython
 
 from .._quick cimport Quick
+from .edge cimport Edge
 from .node cimport Node
 from .tensor cimport Cell, Fields
 
@@ -11,22 +12,27 @@ cdef class Operation(Quick):
     cdef bint view
     cdef tuple names, keywords
     cdef dict defaults, keyword_defaults
-    cdef list trailing, blank, arguments, shapes, others
+    cdef list trailing, blank, arguments, noted, kept
     cdef Py_ssize_t g_at, y_at, need_at, y_for
     cdef dict __dict__
 
     cdef object called(self, tuple args, dict kwargs)
     cdef tuple bound(self, args, kwargs)
-    @cython.locals(given=Py_ssize_t, edges=list, saved=list, versions=list, place=Py_ssize_t, position=Py_ssize_t, wanted_for=Py_ssize_t)
+    @cython.locals(given=Py_ssize_t, edges=list, keeps_y=bint)
     cdef object record(self, tuple args, dict kwargs, outs)
-    @cython.locals(values=list, count=Py_ssize_t)
+    @cython.locals(saved=list, position=Py_ssize_t, wanted_for=Py_ssize_t)
+    cdef object needed(self, tuple args, list edges)
+    cdef object note(self, str what, name, tuple args, dict kwargs)
+    @cython.locals(values=list, need=list, given=Py_ssize_t, place=Py_ssize_t, position=Py_ssize_t, count=Py_ssize_t)
     cdef object run_rule(self, Node node, list gradients)
 
+cdef Py_ssize_t NEVER, ALWAYS
 cdef object _array(x)
 cdef bint _wants(x)
 cdef object _edge(x)
-cdef object _versioned(Fields x)
+@cython.locals(cls=type)
 cdef Fields _wrapped(array)
+@cython.locals(kind=Py_UCS4)
 cdef object flows_through(Fields out, Node node, Py_ssize_t index)
 cdef bint _shares_memory(y, x)
 cdef Fields _output(Node node, array, Py_ssize_t index)

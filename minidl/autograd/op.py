@@ -23,13 +23,13 @@ import numpy as np
 from numpy import ndarray
 
 from .._quick import Quick
-from .modes import DEBUG_TAPE, state, watchers
+from .edge import Edge
+from .modes import DEBUG_TAPE, paused, state, watchers
 from .node import Node, sequence
 from .tensor import Cell, Fields, Tensor, share_memory
 
 _ALIASES = {"dim": "axis", "keepdim": "keepdims", "input": "x", "other": "x2"}  # PyTorch's names for ours
-_new = Fields.__new__
-FLOAT32 = np.dtype("float32")
+NEVER, ALWAYS = -1, -2  # when the tape keeps an argument
 
 
 def op(forward=None, *, view=False):
@@ -56,7 +56,8 @@ class Operation(Quick):
         self.rule = None
         self.g_at = self.y_at = self.need_at = self.y_for = -1  # places among the rule's parameters
         self.blank = []  # a place for each of these
-        self.arguments, self.shapes, self.others = [], [], []  # what fills them: see vjp
+        self.arguments, self.noted = [], []  # what fills them: (place, position) of a parameter; (place, what, name) of others
+        self.kept = [NEVER] * len(self.names)  # when the tape keeps a parameter: or for the gradient of the one at a position
         update_wrapper(self, forward)
 
     def vjp(self, function=None, **kept_for):
@@ -78,15 +79,17 @@ class Operation(Quick):
                 self.y_at = place
                 self.y_for = self.names.index(kept_for["y"]) if "y" in kept_for else -1
             elif n in self.names:
-                self.arguments.append((place, self.names.index(n), self.names.index(kept_for[n]) if n in kept_for else -1))
+                position = self.names.index(n)
+                self.arguments.append((place, position))
+                self.kept[position] = self.names.index(kept_for[n]) if n in kept_for else ALWAYS
             elif n.endswith("_shape") and n[:-6] in self.names:
-                self.shapes.append((place, self.names.index(n[:-6])))
+                self.noted.append((place, "shape", self.names.index(n[:-6])))
             elif self.variadic and n == self.variadic:
-                self.others.append((place, "all", None))
+                self.noted.append((place, "all", None))
             elif self.variadic and n[:-6] == self.variadic:
-                self.others.append((place, "shapes", None))
+                self.noted.append((place, "shapes", None))
             elif n in self.keywords:
-                self.others.append((place, "keyword", n))
+                self.noted.append((place, "keyword", n))
             else:
                 raise TypeError(f"{function.__name__}: parameter {n!r} is none of g, y, need or {self.name}'s {self.names}")
         return function
@@ -108,7 +111,7 @@ class Operation(Quick):
         outs = tuple([_wrapped(part) for part in y]) if type(y) is tuple else _wrapped(y)
         for x in args:
             if _wants(x):
-                if state.recording:
+                if not paused or state.recording:
                     self.record(args, kwargs, outs)
                 break
         if self.view:
@@ -143,57 +146,73 @@ class Operation(Quick):
                 return
             raise RuntimeError(f"{self.name}: has no derivative, and an argument requires a gradient: use x.detach()")
         given = len(args)
-        edges = [_edge(x) for x in args]
-        for _ in range(given, len(self.trailing)):
-            edges.append(None)
         node: Node = Node.__new__(Node)  # past __init__, whose call costs as much as the rest
-        node.name, node.rule, node.edges, node.sequence, node.n_outputs = self.name, self, edges, next(sequence), 1
-        saved, versions = self.blank.copy(), []
-        for place, position, wanted_for in self.arguments:
-            if wanted_for < 0 or edges[wanted_for] is not None:
-                saved[place] = x = args[position] if position < given else self.trailing[position]
-                if isinstance(x, Fields):
-                    versions.append(_versioned(x))
-        for place, position in self.shapes:
-            saved[place] = getattr(args[position], "shape", ())
-        for place, kind, key in self.others:  # of an operation on *arrays
-            saved[place] = tuple(args) if kind == "all" else [getattr(x, "shape", ()) for x in args] if kind == "shapes" \
-                else (kwargs or {}).get(key, self.keyword_defaults.get(key))
-            if kind == "all":
-                versions += [_versioned(x) for x in args if isinstance(x, Fields)]
+        node.name, node.rule, node.sequence, node.n_outputs = self.name, self, next(sequence), 1
+        node.edges = edges = [_edge(args[0]), _edge(args[1])] if given == 2 else [_edge(x) for x in args]
+        node.saved = self.needed(args, edges) if self.arguments else ()
+        node.cells = ()
+        if self.noted:
+            node.noted = [self.note(what, name, args, kwargs or {}) for _, what, name in self.noted]
+            if self.variadic:
+                node.cells = [x._cell for x in args if isinstance(x, Fields)]
+        keeps_y = self.y_at >= 0 and (self.y_for < 0 or
+                                      (args[self.y_for] if self.y_for < given else self.trailing[self.y_for]) is not None)
         if type(outs) is tuple:
             node.n_outputs = len(outs)
             for i, out in enumerate(outs):
                 flows_through(out, node, i)
+            if keeps_y:  # as arrays: tensors would point back to the node
+                node.out, node.cells = tuple([out.array for out in outs]), [out._cell for out in outs]
         else:
             flows_through(outs, node, 0)
-        if self.y_at >= 0 and (self.y_for < 0 or
-                               (args[self.y_for] if self.y_for < given else self.trailing[self.y_for]) is not None):
-            if type(outs) is tuple:  # kept as arrays: tensors would point back to the node
-                saved[self.y_at] = tuple([out.array for out in outs])
-                versions += [_versioned(out) for out in outs]
-            else:
-                saved[self.y_at] = outs.array
-                versions.append(_versioned(outs))
-        node.saved, node.versions = saved, versions
+            if keeps_y:
+                node.out, node.cells = outs.array, (outs._cell,)
+        node.changes = node.count_changes()
         if watchers and state.anomaly:
             import traceback
             calls = [call for call in traceback.extract_stack() if call.filename != __file__]
             node.trace = "".join(traceback.format_list(calls))
         if DEBUG_TAPE:
-            print(f"minidl: tape {node.sequence}: {self.name} <- {[e and getattr(e[0], 'name', 'leaf') for e in node.edges]}",
-                  file=sys.stderr)
+            sources = [e and getattr(e.source, "name", "leaf") for e in node.edges]
+            print(f"minidl: tape {node.sequence}: {self.name} <- {sources}", file=sys.stderr)
+
+    def needed(self, args, edges):
+        """The arguments, without those that the rule will not ask for."""
+        saved = None
+        for position in range(len(args)):
+            wanted_for = self.kept[position]
+            if wanted_for != ALWAYS and (wanted_for == NEVER or edges[wanted_for] is None):
+                if saved is None:
+                    saved = list(args)
+                saved[position] = None
+        return args if saved is None else saved
+
+    def note(self, what, name, args, kwargs):
+        """What a rule needs of the arguments beside their values."""
+        if what == "shape":
+            return getattr(args[name], "shape", ())
+        if what == "keyword":
+            return kwargs.get(name, self.keyword_defaults.get(name))
+        return args if what == "all" else [getattr(x, "shape", ()) for x in args]
 
     def run_rule(self, node, gradients):
         """The gradients of the inputs from those of the outputs."""
-        values = list(node.saved)
-        if self.y_at >= 0 and (y := values[self.y_at]) is not None:
-            values[self.y_at] = tuple([_output(node, a, i) for i, a in enumerate(y)]) if type(y) is tuple \
-                else _output(node, y, 0)
+        values, saved = self.blank.copy(), node.saved
+        given = len(saved)
+        for place, position in self.arguments:
+            values[place] = saved[position] if position < given else self.trailing[position]
+        if self.noted:
+            for i in range(len(self.noted)):
+                values[self.noted[i][0]] = node.noted[i]
+        if node.out is not None:
+            values[self.y_at] = tuple([_output(node, a, i) for i, a in enumerate(node.out)]) if type(node.out) is tuple \
+                else _output(node, node.out, 0)
         if self.g_at >= 0:
             values[self.g_at] = gradients[0] if node.n_outputs == 1 else tuple(gradients)
         if self.need_at >= 0:
-            values[self.need_at] = [e is not None for e in node.edges]
+            values[self.need_at] = need = [e is not None for e in node.edges]
+            for _ in range(len(need), len(self.trailing)):
+                need.append(False)
         count = len(values)
         if count == 1:  # the usual numbers of parameters, without another list
             return self.rule(values[0])
@@ -221,12 +240,9 @@ def _edge(x):
     return x._edge() if _wants(x) else None
 
 
-def _versioned(x):
-    return x._versioned()
-
-
 def _wrapped(array):
-    out: Fields = _new(Tensor)
+    cls = Tensor
+    out: Fields = cls.__new__(cls)
     out.array = array if type(array) is ndarray or not isinstance(array, (np.generic, float, int)) else np.asarray(array)
     out._cell = Cell.__new__(Cell)
     return out
@@ -234,8 +250,7 @@ def _wrapped(array):
 
 def flows_through(out, node, index):
     """Marks a result as made by the node, if it is of a kind that has gradients."""
-    dtype = out.array.dtype
-    kind = "f" if dtype is FLOAT32 else dtype.kind
+    kind = Edge.kind(out.array)
     if kind == "c":
         raise TypeError(f"{node.name}: the result is {out.array.dtype}: gradients of complex numbers are not there: use "
                         "x.detach()")

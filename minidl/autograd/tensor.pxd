@@ -1,8 +1,10 @@
 # The fields that classes of tensor.py have when it is compiled; interpreted, nobody reads this.
 cimport cython
 
+from .edge cimport Edge
+
 @cython.final
-@cython.freelist(64)
+@cython.freelist(512)
 cdef class Cell:
     cdef public Py_ssize_t changes, recorded
 
@@ -14,5 +16,7 @@ cdef class Fields:
     cdef dict __dict__
     cdef object __weakref__
 
-    cpdef tuple _versioned(self)
-    cpdef tuple _edge(self)
+    cpdef Edge _edge(self)
+
+@cython.locals(cls=type)
+cpdef Fields wrap(array)

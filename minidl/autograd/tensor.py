@@ -5,6 +5,7 @@ Compiled, the fields of `Cell` and `Fields` are those of a C struct: tensor.pxd 
 """
 import numpy as np
 
+from .edge import Edge
 from .modes import state
 
 
@@ -33,18 +34,14 @@ class Fields:
     changes there were when it was made.
     """
 
-    def _versioned(self):
-        """(the counter of its memory, its value now): what a node remembers of a tensor that backward needs unchanged."""
-        return self._cell, self._cell.changes
-
     def _edge(self):
-        """How the tape refers to it as an input: (where it came from, which output, what its gradient must look like)."""
+        """How the tape refers to it as an input."""
         source = self._node
         if source is None:
             source = self
         elif self._is_view and self._cell.recorded != self._tracked:
             raise RuntimeError("this view was made before its memory was changed in place on the tape: take the view again")
-        return source, self._index, self.array.shape, self.array.dtype
+        return Edge.to(source, self._index, self.array)
 
 
 defaults(Fields, array=None, _requires_grad=False, _node=None, _index=0, _cell=None, _is_view=False, _tracked=0)
@@ -262,12 +259,10 @@ class Handle:
             self._hooks.remove(self._hook)
 
 
-_new = Fields.__new__
-
-
 def wrap(array):
     """A tensor of an array, without looking at it."""
-    out: Fields = _new(Tensor)
+    cls = Tensor
+    out: Fields = cls.__new__(cls)
     out.array = array
     out._cell = Cell.__new__(Cell)
     return out

@@ -38,7 +38,7 @@ class Predictor:
     def plan(self, batches):
         """The compiled module where it is worth it for so many batches, with the weights of this moment; else None."""
         for tensor, array, changes in self._seen:
-            if tensor.array is not array or tensor._versioned()[1] != changes:
+            if tensor.array is not array or tensor._cell.changes != changes:
                 break
         else:
             if self._seen and self._compiled is None:
@@ -46,7 +46,7 @@ class Predictor:
             if self._compiled is not None:
                 return self._compiled
         tensors = [*self.module.parameters(), *self.module.buffers()]
-        self._seen = [(x, x.array, x._versioned()[1]) for x in tensors]
+        self._seen = [(x, x.array, x._cell.changes) for x in tensors]
         self._compiled = Compiled(self.module) if batches >= WORTH_IT else None
         return self._compiled
 
