@@ -121,7 +121,7 @@ setup(
     packages=[*find_packages(include=["minidl", "minidl.*"], exclude=["minidl.kernels*"]), *families],
     package_dir={"minidl": "minidl", "minidl.kernels": "kernels"},
     package_data={"minidl": ["cli/style.css", "data/datasets/*"]},
-    ext_modules=cythonize([core, *compiled], language_level=3, build_dir="build/cython", include_path=["build/declared"],
+    ext_modules=cythonize([core, *compiled], language_level=3, build_dir="build/cython", include_path=[".", "build/declared"],
                           compiler_directives={"freethreading_compatible": True, "binding": True}),
     cmdclass={"build_ext": BuildKernels},
 )
