@@ -31,8 +31,15 @@ from .reduce import *
 from .row_norm import layer_norm, layer_norm_backward, rms_norm, rms_norm_backward
 from .softmax import log_softmax, log_softmax_backward, softmax, softmax_backward
 
+
+def _as_float(x):
+    """An array of integers or truth values as the default floating-point dtype; anything else as it is."""
+    return x.astype(numpy.float32) if hasattr(x, "dtype") and x.dtype.kind in "biu" else x
+
+
 large = core.large if core else lambda *arrays: False
 plain = core.plain if core else lambda x: False
+as_float = core.as_float if core else _as_float
 broadcast_to = core.broadcast_to if core else numpy.broadcast_to
 get_num_threads = core.get_num_threads if core else lambda: 1
 
@@ -61,6 +68,6 @@ def _initial_threads():
 
 set_num_threads(_initial_threads())
 __all__ = [
-    "backend", "backends", "broadcast_to", "get", "get_backend", "get_num_threads", "isa", "large", "plain", "set_backend",
-    "set_num_threads", "table",
+    "as_float", "backend", "backends", "broadcast_to", "get", "get_backend", "get_num_threads", "isa", "large", "plain",
+    "set_backend", "set_num_threads", "table",
 ]

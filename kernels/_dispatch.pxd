@@ -2,7 +2,7 @@
 from minidl._quick cimport Quick
 
 cdef class Kernel(Quick):
-    cdef public object spec, again, small, tolerance, flops, cases
+    cdef public object spec, again, numpy, small, tolerance, flops, cases
     cdef public bint repeats
     cdef public str name, family
     cdef public dict _versions

@@ -59,7 +59,7 @@ class Kernel(Quick):
 
     def __init__(self, spec, tolerance, repeats, numpy):
         self.spec, self.repeats, self.again = spec, repeats, None
-        self.small = numpy and (core.Small(numpy).run if core else lambda args, out: numpy(*args, out=out))
+        self.numpy, self.small = numpy, numpy and (core.Small(numpy).run if core else lambda args, out: numpy(*args, out=out))
         self.name = spec.__name__
         self.family = spec.__module__
         self.tolerance = tolerance
@@ -109,6 +109,8 @@ class Kernel(Quick):
             found = native.compute(outs, ins, p, args if self.repeats and not kwargs else None)
             if found is not NotImplemented:
                 return found
+            if backend is None and self.numpy is not None and not kwargs:
+                return self.numpy(*args)
         results = [_allocate(o, ins) if type(o) is tuple else o for o in outs] if out is None else _given(self.name, out, outs)
         if backend is None:
             backend = _active
@@ -153,7 +155,8 @@ def kernel(spec=None, *, tolerance=1e-6, repeats=True, numpy=None):
     tolerance: the largest error of a float32 version, relative to the largest value of the reference's result.
     repeats: what the specification says follows from shapes, strides, dtypes and options, so that it is asked once for
     calls alike. False where it looks at values, or where an option is another in every call.
-    numpy: NumPy's function for the same, which serves small arrays and other dtypes, unless a backend is asked for.
+    numpy: NumPy's function for the same, which serves small arrays and what the native version does not, unless a backend is
+    asked for.
     """
     if spec is None:
         return lambda spec: kernel(spec, tolerance=tolerance, repeats=repeats, numpy=numpy)

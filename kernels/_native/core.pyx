@@ -52,7 +52,7 @@ cdef extern from *:
     void *md_published(void **place)
 
 cnp.import_array()
-from numpy import broadcast_to as np_broadcast_to
+from numpy import broadcast_to as np_broadcast_to, float32 as np_float32
 
 cdef extern from "numpy/arrayobject.h":
     int PyArray_SetBaseObject(cnp.ndarray arr, object base) except -1

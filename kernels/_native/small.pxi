@@ -95,6 +95,13 @@ cdef class Small:
         return cnp.PyArray_TYPE(<cnp.ndarray>out) == kind and cnp.PyArray_ISCARRAY(<cnp.ndarray>out)
 
 
+def as_float(x):
+    """An array of integers or truth values as the default floating-point dtype; anything else as it is."""
+    if type(x) is cnp.ndarray and not (cnp.PyArray_ISINTEGER(<cnp.ndarray>x) or cnp.PyArray_ISBOOL(<cnp.ndarray>x)):
+        return x
+    return x.astype(np_float32) if hasattr(x, "dtype") and x.dtype.kind in "biu" else x
+
+
 cdef bint memory_overlaps(cnp.ndarray x, cnp.ndarray dense):
     """Whether an array in C order, possibly with gaps, may share memory with one without."""
     cdef char *start = <char *>cnp.PyArray_DATA(x)

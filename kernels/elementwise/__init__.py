@@ -78,7 +78,7 @@ def sigmoid_backward(g, y):
     return backward("sigmoid_backward", g, y=y)
 
 
-@kernel
+@kernel(numpy=np.tanh)
 def tanh(x):
     """(exp(2x) - 1) / (exp(2x) + 1)."""
     return forward("tanh", x)

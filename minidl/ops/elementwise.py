@@ -3,13 +3,8 @@ import numpy as np
 
 from .. import kernels
 from ..autograd import op
-from ..kernels import large
+from ..kernels import as_float
 from .index import where
-
-
-def as_float(x):
-    """An array of integers as the default floating-point dtype; anything else as it is."""
-    return x.astype(np.float32) if hasattr(x, "dtype") and x.dtype.kind in "biu" else x
 
 
 @op
@@ -119,7 +114,7 @@ def _weight(g, x, y):
 @op
 def tanh(x):
     """Hyperbolic tangent, elementwise. d/dx = 1 - tanh(x)**2. Shape: any, kept."""
-    return kernels.tanh(x) if large(x) and x.dtype == np.float32 else np.tanh(as_float(x))
+    return kernels.tanh(as_float(x))
 
 
 @tanh.vjp

@@ -257,7 +257,7 @@ def spread(x, shape, axis, keepdims, factor=1):
     if not keepdims and axis is not None:
         axes = _axes(axis, len(shape))
         x = x.reshape(tuple([1 if d in axes else n for d, n in enumerate(shape)]))
-    return kernels.broadcast_to(x if factor == 1 else np.multiply(x, factor), shape)
+    return kernels.broadcast_to(x if factor == 1 else kernels.multiply(x, factor), shape)
 
 
 @spread.vjp

@@ -2,8 +2,8 @@
 import numpy as np
 
 from ..autograd import op
+from ..kernels import as_float
 from .arithmetic import hypot, sqrt
-from .elementwise import as_float
 
 
 @op

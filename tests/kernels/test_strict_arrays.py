@@ -18,6 +18,7 @@ def test_reference_on_strict_arrays(kernel):
             continue
         wanted = _check.run(kernel, case, "reference")
         got = _check.run(kernel, case._replace(args=map(strict, case.args),
-                                               kwargs={key: strict(value) for key, value in case.kwargs.items()}), None)
+                                               kwargs={key: strict(value) for key, value in case.kwargs.items()}),
+                         None if kernel.numpy is None else "reference")
         assert all(isinstance(result, StrictArray) for result in got)
         assert _check.difference([result._array for result in got], wanted) == 0, case.label
