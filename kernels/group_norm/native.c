@@ -144,7 +144,6 @@ INLINE void apply(float *y, const float *x, const float *g, int64_t n, const flo
 
 static void apply_task(int64_t task, void *ctx) {
     const job *j = ctx;
-    task = j->images * j->tasks - 1 - task; /* what was summed last comes first: the cache still holds it */
     const int64_t image = task / j->tasks, start = task % j->tasks * j->per_task, channels = j->channels;
     const int64_t at = image * channels, end = md_min(start + j->per_task, j->last ? j->pixels : channels);
     const int64_t n = j->last ? channels : j->pixels;
@@ -156,6 +155,11 @@ static void apply_task(int64_t task, void *ctx) {
         else if (j->g) apply(j->y + from, j->x + from, j->g + from, n, about, scale, slope, shift, 0);
         else apply(j->y + from, j->x + from, NULL, n, about, scale, slope, shift, 0);
     }
+}
+
+static void apply_backwards(int64_t task, void *ctx) {
+    const job *j = ctx;
+    apply_task(md_mirror(task, j->images * j->tasks), ctx);
 }
 
 static void over(job *j, void (*body)(int64_t, void *)) {
@@ -232,12 +236,12 @@ static void finish(const job *j, int64_t image) {
         else finish_group(j, image, group);
 }
 
-/* An image that stays in a core's cache is summed and scaled by the same thread. */
+/* An image that stays in a core's cache is summed and scaled by the same thread; what was summed last comes first. */
 static void image_task(int64_t image, void *ctx) {
     const job *j = ctx;
     for (int64_t t = 0; t < j->tasks; t++) sum_task(image * j->tasks + t, ctx);
     finish(j, image);
-    for (int64_t t = 0; t < j->tasks; t++) apply_task((j->images - 1 - image) * j->tasks + t, ctx);
+    for (int64_t t = j->tasks; t-- > 0;) apply_task(image * j->tasks + t, ctx);
 }
 
 static void whole(job *j) {
@@ -250,7 +254,7 @@ static void whole(job *j) {
     }
     over(j, sum_task);
     for (int64_t i = 0; i < j->images; i++) finish(j, i);
-    over(j, apply_task);
+    over(j, apply_backwards);
 }
 
 static int describe(job *j, const md_array *y, const md_array *x, const md_array *g, int64_t groups) {
