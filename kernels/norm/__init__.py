@@ -5,11 +5,12 @@ import numpy as np
 
 from .._cases import case, channels_last, normal, uniform
 from .._dispatch import kernel
+from ..conv2d import ACTIVATIONS
 
 
 class NormParams(NamedTuple):
     eps: float
-    relu: bool = False
+    activation: int = 0
 
 
 def check(op, x, **vectors):
@@ -68,7 +69,7 @@ def beside(op, x, **arrays):
 
 @kernel(tolerance=2e-6)
 def batch_norm_train(x, weight=None, bias=None, eps=1e-5, activation=None, residual=None):
-    """Normalises each channel of x by its own mean and variance; activation "relu": then adds residual and takes the relu.
+    """Normalises each channel of x by its own mean and variance; with an activation, "relu" or "relu6", that of y + residual.
 
     x: (N, C, ...); weight, bias: (C,) or None; residual: as x, or None. Returns y (shaped as x), mean, var (biased: of all
     N... values) and rstd = 1 / sqrt(var + eps), each (C,). Raises ValueError where shapes do not match, a channel has no
@@ -78,26 +79,31 @@ def batch_norm_train(x, weight=None, bias=None, eps=1e-5, activation=None, resid
     beside("batch_norm_train", x, residual=residual)
     if x.size == 0:
         raise ValueError(f"batch_norm_train: x {x.shape}: a value or more in each channel expected")
-    if activation not in (None, "relu") or (residual is not None and activation is None):
-        raise ValueError(f"batch_norm_train: activation={activation!r}: 'relu' expected, or None without a residual")
+    if activation not in ACTIVATIONS or (residual is not None and activation is None):
+        raise ValueError(f"batch_norm_train: activation={activation!r}: 'relu', 'relu6', or None without a residual, expected")
     vector = (x.shape[1:2], x.dtype)
-    return [like(x), vector, vector, vector], (x, weight, bias, laid(residual, x)), NormParams(eps, activation is not None)
+    return [like(x), vector, vector, vector], (x, weight, bias, laid(residual, x)), NormParams(eps, ACTIVATIONS[activation])
 
 
 @kernel(tolerance=4e-6)
-def batch_norm_backward(g, x, mean, rstd, weight=None, out=None):
-    """The derivative of `batch_norm_train`, through the statistics too; out: g counts only where this is above 0.
+def batch_norm_backward(g, x, mean, rstd, weight=None, out=None, activation=None):
+    """The derivative of `batch_norm_train`, through the statistics too, and through its activation if `out` is given: g counts
+    only where this is above 0, and below 6 for "relu6".
 
-    g, x, out: (N, C, ...); mean, rstd: (C,), as `batch_norm_train` returned them, like out where a relu was taken (None where
-    not); weight: (C,) or None. Returns dx (shaped as x), dweight and dbias (C,). Raises ValueError where shapes do not match.
+    g, x, out: (N, C, ...); mean, rstd: (C,), as `batch_norm_train` returned them, like out where there was an activation (None
+    where not); weight: (C,) or None. Returns dx (shaped as x), dweight and dbias (C,). Raises ValueError where shapes do not
+    match, or for another activation.
     """
     check("batch_norm_backward", x, weight=weight)
     check_given("batch_norm_backward", x, mean=mean, rstd=rstd)
     beside("batch_norm_backward", x, out=out)
+    if activation not in ACTIVATIONS:
+        raise ValueError(f"batch_norm_backward: activation={activation!r}: 'relu', 'relu6' or None expected")
     if g.shape != x.shape:
         raise ValueError(f"batch_norm_backward: g {g.shape}: the shape of x, {x.shape}, expected")
     vector = (x.shape[1:2], x.dtype)
-    return [like(x), vector, vector], (laid(g, x), x, mean, rstd, weight, laid(out, x)), NormParams(0.0)
+    ins = laid(g, x), x, mean, rstd, weight, laid(out, x)
+    return [like(x), vector, vector], ins, NormParams(0.0, ACTIVATIONS[activation])
 
 
 @batch_norm.cost
@@ -168,6 +174,7 @@ def batch_norm_train_cases():
             yield case(f"{label}, no affine", x, eps=0.01)
         if x.ndim == 4:
             yield case(f"{label}, relu", x, *affine(x), activation="relu", bench=bench)
+            yield case(f"{label}, relu6", x, *(4 * v for v in affine(x)), activation="relu6")
             residual = normal(*x.shape, dtype=x.dtype, seed=5)
             residual = residual if x.flags.c_contiguous else channels_last(residual)
             yield case(f"{label}, residual and relu", x, *affine(x), activation="relu", residual=residual, bench=bench)
@@ -186,6 +193,7 @@ def batch_norm_backward_cases():
         if x.ndim == 4:
             out = normal(*x.shape, dtype=x.dtype, seed=6)
             out = out if x.flags.c_contiguous else channels_last(out)
-            yield case(f"{label}, relu", g, x, mean, rstd, affine(x)[0], out, bench=bench)
+            yield case(f"{label}, relu", g, x, mean, rstd, affine(x)[0], out, "relu", bench=bench)
+            yield case(f"{label}, relu6", g, x, mean, rstd, affine(x)[0], np.clip(8 * out, 0, 6), "relu6")
     yield case("g in C order", normal(2, 20, 4, 5), channels_last(normal(2, 20, 4, 5)), normal(20), uniform(20), None)
     yield case("no images", normal(0, 3, 4, 4), normal(0, 3, 4, 4), normal(3), uniform(3), None)

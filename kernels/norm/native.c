@@ -14,9 +14,9 @@ typedef struct {
     float *y;
     const float *x, *g, *mean, *g_mean; /* y = scale * (x - mean) + shift */
     const float *scale, *slope, *shift; /* with g: y = scale * (g - g_mean) + slope * (x - mean) */
-    const float *residual, *out;        /* relu: y = max(0, ... + residual); out: g counts where it is above 0 */
+    const float *residual, *out;        /* y = activation(... + residual); out: g counts where it has a slope */
     int64_t rows, channels, y_row, x_row, g_row, residual_row, out_row, rows_per_chunk, chunks, blocks;
-    int relu;
+    int activation;
     double *first, *second; /* chunks x channels: mean and squares about it; or the sums of g and of g * (x - mean) */
 } norm;
 
@@ -24,6 +24,7 @@ typedef struct {
  * out, g is masked by it, and goes to y so masked: afterwards one array is to be read instead of two. */
 INLINE void sums(const norm *c, const float *x, const float *g, const float *out, float *y, int64_t rows, int vectors,
                  const vf *shift, double *first, double *second) {
+    const vf last = (vf){0} + norm_end(c->activation);
     for (int i = 0; i < vectors * VL; i++) first[i] = second[i] = 0;
     for (int64_t r = 0; r < rows; r += RUN) {
         vf a[GROUP] = {{0}}, b[GROUP] = {{0}};
@@ -34,7 +35,8 @@ INLINE void sums(const norm *c, const float *x, const float *g, const float *out
                 const vf d = vload(x + i * c->x_row + v * VL) - shift[v];
                 vf f = g ? vload(g + i * c->g_row + v * VL) : d;
                 if (out) {
-                    f = vsel(vload(out + i * c->out_row + v * VL) > 0.0f, f, (vf){0});
+                    const vf o = vload(out + i * c->out_row + v * VL);
+                    f = vsel((o > 0.0f) & (o != last), f, (vf){0});
                     vstore(y + i * c->y_row + v * VL, f);
                 }
                 a[v] += f;
@@ -103,6 +105,7 @@ static void chunk(int64_t task, void *ctx) {
         else group_statistics(c, x + ch, rows, 1, first + ch, second + ch);
     }
     for (; ch < end; ch++) {
+        const float last = norm_end(c->activation);
         double a = 0, b = 0, about = 0;
         if (g) about = c->mean[ch];
         else {
@@ -111,7 +114,7 @@ static void chunk(int64_t task, void *ctx) {
         }
         for (int64_t i = 0; i < rows; i++) {
             const double d = x[i * c->x_row + ch] - about;
-            const float masked = !g || (out && !(out[i * c->out_row + ch] > 0)) ? 0 : g[i * c->g_row + ch];
+            const float o = out ? out[i * c->out_row + ch] : 1, masked = g && o > 0 && o != last ? g[i * c->g_row + ch] : 0;
             const double f = g ? masked : d;
             if (out) y[i * c->y_row + ch] = masked;
             a += f;
@@ -126,6 +129,7 @@ static void chunk(int64_t task, void *ctx) {
 enum { WITH_G = 1, RELU = 2, RESIDUAL = 4 };
 INLINE void apply(const norm *c, int64_t row, int64_t end, int64_t ch, int vectors, int kind) {
     vf mean[GROUP], scale[GROUP], third[GROUP], g_mean[GROUP];
+    const vf top = (vf){0} + norm_top(c->activation);
     for (int v = 0; v < vectors; v++) {
         mean[v] = vload(c->mean + ch + v * VL);
         scale[v] = vload(c->scale + ch + v * VL);
@@ -142,7 +146,7 @@ INLINE void apply(const norm *c, int64_t row, int64_t end, int64_t ch, int vecto
             vf r = scale[v] * d + third[v];
             if (kind & WITH_G) r = scale[v] * (vload(g + v * VL) - g_mean[v]) + third[v] * d;
             if (kind & RESIDUAL) r += vload(residual + v * VL);
-            if (kind & RELU) r = vmax((vf){0}, r);
+            if (kind & RELU) r = vmin(top, vmax((vf){0}, r));
             vstore(y + v * VL, r);
         }
     }
@@ -151,7 +155,7 @@ INLINE void apply(const norm *c, int64_t row, int64_t end, int64_t ch, int vecto
 INLINE void apply_some(const norm *c, int64_t row, int64_t end, int64_t ch, int vectors) {
     if (c->g) apply(c, row, end, ch, vectors, WITH_G);
     else if (c->residual) apply(c, row, end, ch, vectors, RELU | RESIDUAL);
-    else if (c->relu) apply(c, row, end, ch, vectors, RELU);
+    else if (c->activation) apply(c, row, end, ch, vectors, RELU);
     else apply(c, row, end, ch, vectors, 0);
 }
 
@@ -159,7 +163,7 @@ static float apply_one(const norm *c, int64_t i, int64_t j) {
     const float d = c->x[i * c->x_row + j] - c->mean[j];
     if (c->g) return c->scale[j] * (c->g[i * c->g_row + j] - c->g_mean[j]) + c->slope[j] * d;
     const float r = c->scale[j] * d + c->shift[j] + (c->residual ? c->residual[i * c->residual_row + j] : 0);
-    return c->relu && r < 0 ? 0 : r;
+    return !c->activation ? r : r < 0 ? 0 : r > norm_top(c->activation) ? norm_top(c->activation) : r;
 }
 
 static void apply_chunk(int64_t task, void *ctx) {
@@ -259,10 +263,10 @@ MD_KERNEL(batch_norm_train, 4, 4) {
         if (i != 4 && !vector_or_none(&a[i])) return MD_NOT_MINE;
     if (!describe(&c, &a[0], &a[4], NULL) || !beside(&a[7], &c.residual, &c.residual_row))
         return MD_LOCAL(norm_planes)(&(planes){.y = (float *)a[0].data, .mean = mean, .var = var, .rstd = rstd,
-                                               .weight = weight, .bias = bias, .residual = (float *)a[7].data, .relu = p[1] != 0, .eps = p[0],
-                                               .mode = PLANES_TRAIN},
+                                               .weight = weight, .bias = bias, .residual = (float *)a[7].data,
+                                               .activation = (int)p[1], .eps = p[0], .mode = PLANES_TRAIN},
                                      &a[4], (const md_array *[]){&a[0], &a[7]}, 2);
-    c.relu = p[1] != 0;
+    c.activation = (int)p[1];
     float *scale = reserve(&c, 2), *shift = scale + c.channels;
     double *total = md_scratch(MD_SLOT_C, (size_t)(2 * c.channels) * sizeof(double)), *squares = total + c.channels;
     if (!scale || !total) return MD_NO_MEMORY;
@@ -307,12 +311,13 @@ MD_KERNEL(batch_norm_backward, 3, 6) {
     if (!describe(&c, &a[0], &a[4], &a[3]) || !beside(&a[8], &c.out, &c.out_row))
         return MD_LOCAL(norm_planes)(&(planes){.y = (float *)a[0].data, .dweight = dweight, .dbias = dbias,
                                                .g = (float *)a[3].data, .mean = (float *)a[5].data, .rstd = (float *)a[6].data, .weight = weight,
-                                               .out = (float *)a[8].data, .mode = PLANES_BACKWARD},
+                                               .out = (float *)a[8].data, .activation = (int)p[1], .mode = PLANES_BACKWARD},
                                      &a[4], (const md_array *[]){&a[0], &a[3], &a[8]}, 3);
     float *scale = reserve(&c, 3), *slope = scale + c.channels, *g_mean = slope + c.channels;
     double *sum = md_scratch(MD_SLOT_C, (size_t)(2 * c.channels + 1) * sizeof(double)), *products = sum + c.channels;
     if (!scale || !sum) return MD_NO_MEMORY;
     c.mean = (float *)a[5].data;
+    c.activation = (int)p[1];
     over(&c, c.chunks * c.blocks, chunk);
     for (int64_t ch = 0; ch < c.channels; ch++) sum[ch] = products[ch] = 0;
     for (int64_t k = 0; k < c.chunks; k++)

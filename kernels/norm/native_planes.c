@@ -11,19 +11,20 @@ INLINE void scale_plane(const planes *j, int64_t at, float mean, float scale, fl
     float *y = j->y + at;
     const float *g = j->out ? y : j->g + at; /* masked gradients are in y already */
     const int64_t n = j->pixels;
+    const float top = norm_top(j->activation);
     int64_t i = 0;
     for (; i + VL <= n; i += VL) {
         const vf d = vload(x + i) - mean;
         vf r = kind == PLANES_BACKWARD ? scale * (vload(g + i) - g_mean) + slope * d : scale * d + shift;
         if (residual) r += vload(residual + i);
-        if (j->relu) r = vmax((vf){0}, r);
+        if (j->activation && kind != PLANES_BACKWARD) r = vmin((vf){0} + top, vmax((vf){0}, r));
         vstore(y + i, r);
     }
     for (; i < n; i++) {
         const float d = x[i] - mean;
         float r = kind == PLANES_BACKWARD ? scale * (g[i] - g_mean) + slope * d : scale * d + shift;
         if (residual) r += residual[i];
-        y[i] = j->relu && r < 0 ? 0 : r;
+        y[i] = !j->activation || kind == PLANES_BACKWARD ? r : r < 0 ? 0 : r > top ? top : r;
     }
 }
 
@@ -61,7 +62,8 @@ static void channel_task(int64_t c, void *ctx) {
         const float *g = j->g + at;
         if (j->out) {
             float *const masked = j->y + at;
-            for (int64_t i = 0; i < n; i++) masked[i] = j->out[at + i] > 0 ? g[i] : 0;
+            const float *out = j->out + at, last = norm_end(j->activation);
+            for (int64_t i = 0; i < n; i++) masked[i] = (out[i] > 0) & (out[i] != last) ? g[i] : 0;
             g = masked;
         }
         const moments m = row_moments(j->x + at, g, NULL, n, mean);

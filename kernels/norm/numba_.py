@@ -36,13 +36,13 @@ def batch_norm_train(y, mean, var, rstd, x, weight, bias, residual, p):
     affine(result, x, mean, *single(scale, one_for_each(bias, 0, len(mean)) + rounded))
     if residual is not None:
         y += residual
-    if p.relu:
-        np.maximum(y, 0, out=y)
+    if p.activation:
+        np.clip(y, 0, 6 if p.activation == 6 else None, out=y)
 
 
 def batch_norm_backward(dx, dweight, dbias, g, x, mean, rstd, weight, out, p):
     if out is not None:
-        g = np.multiply(g, out > 0, out=np.empty_like(dx))
+        g = np.multiply(g, (out > 0) & (out < 6) if p.activation == 6 else out > 0, out=np.empty_like(dx))
     dx, g, x = rows(dx), rows(g), rows(x)
     if dx is None or g is None or x is None:
         return NotImplemented

@@ -11,7 +11,7 @@ def axes(x):
     return (0, *range(2, x.ndim))
 
 
-def normalised(y, x, weight, bias, mean, rstd, residual=None, relu=False):
+def normalised(y, x, weight, bias, mean, rstd, residual=None, activation=0):
     z = (x - along(mean, x)) * along(rstd, x)
     if weight is not None:
         z = z * along(weight, x)
@@ -19,7 +19,9 @@ def normalised(y, x, weight, bias, mean, rstd, residual=None, relu=False):
         z = z + along(bias, x)
     if residual is not None:
         z = z + residual
-    y[...] = (np.maximum(z, 0) if relu else z).astype(y.dtype)
+    if activation:
+        z = np.clip(z, 0, 6 if activation == 6 else None)
+    y[...] = z.astype(y.dtype)
 
 
 def batch_norm(y, x, weight, bias, mean, var, p):
@@ -30,13 +32,13 @@ def batch_norm_train(y, mean, var, rstd, x, weight, bias, residual, p):
     wide = x.astype(np.float64)
     average, variance = wide.mean(axes(x)), wide.var(axes(x))
     inverse = 1 / np.sqrt(variance + p.eps)
-    normalised(y, x, weight, bias, average, inverse, residual, p.relu)
+    normalised(y, x, weight, bias, average, inverse, residual, p.activation)
     mean[...], var[...], rstd[...] = (v.astype(y.dtype) for v in (average, variance, inverse))
 
 
 def batch_norm_backward(dx, dweight, dbias, g, x, mean, rstd, weight, out, p):
     if out is not None:
-        g = np.where(out > 0, g, 0)
+        g = np.where((out > 0) & (out < 6) if p.activation == 6 else out > 0, g, 0)
     z = (x - along(mean, x)) * along(rstd, x)
     dw, db = (g * z).sum(axes(x)), g.astype(np.float64).sum(axes(x))
     scale = along(rstd, x) if weight is None else along(rstd, x) * along(weight, x)

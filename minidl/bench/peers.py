@@ -232,14 +232,15 @@ def torch_batch_norm_train(torch, x, weight=None, bias=None, eps=1e-5, activatio
         y, mean, rstd = torch.native_batch_norm(x, weight, bias, None, None, True, 0.0, eps)
         if residual is not None:
             y += residual
-        return (y.relu_() if activation else y), mean, None, rstd
+        return (y.clamp_(0, 6 if activation == "relu6" else None) if activation else y), mean, None, rstd
     return call
 
 
 @torch_peer("batch_norm_backward")
-def torch_batch_norm_backward(torch, g, x, mean, rstd, weight=None, out=None):
+def torch_batch_norm_backward(torch, g, x, mean, rstd, weight=None, out=None, activation=None):
     def call():
-        dy = g if out is None else torch.ops.aten.threshold_backward(g, out, 0)
+        dy = g if out is None else torch.ops.aten.threshold_backward(g, out, 0) if activation == "relu" else \
+            torch.ops.aten.hardtanh_backward(g, out, 0, 6)
         return torch.ops.aten.native_batch_norm_backward(dy, x, weight, None, None, mean, rstd, True, 1e-5, [True] * 3)
     return call
 

@@ -169,12 +169,12 @@ class ModuleDict(Container):
 class Sequential(Numbered):
     """Modules one after the other: Sequential(a, b)(x) is b(a(x)). Also Sequential({"first": a, "second": b}).
 
-    A Linear, Conv2d or BatchNorm followed by a ReLU, or a Conv2d by a ReLU6, runs as one kernel, which applies it while the
-    result is in registers; a MaxPool2d after the ReLU applies it instead, to fewer values: the largest of the ReLUs is the
-    ReLU of the largest. So it is neither written to memory and read again nor kept for backward. A MaxPool2d whose windows
-    are 2x2 and tile the image becomes part of the Conv2d's kernel. A layer takes part if it says `fuses_activation`; its
-    forward then has the parameter `activation`. Where one of these modules has hooks they run one by one, so that every hook
-    sees what it would in PyTorch. MINIDL_DEBUG=1 shows the kernels that run.
+    A Linear, Conv2d or BatchNorm followed by a ReLU, or one of the last two by a ReLU6, runs as one kernel, which applies it
+    while the result is in registers; a MaxPool2d after the ReLU applies it instead, to fewer values: the largest of the ReLUs
+    is the ReLU of the largest. So it is neither written to memory and read again nor kept for backward. A MaxPool2d whose
+    windows are 2x2 and tile the image becomes part of the Conv2d's kernel. A layer takes part if its `fused_activations` name
+    the activation; its forward then has the parameter `activation`. Where one of these modules has hooks they run one by one,
+    so that every hook sees what it would in PyTorch. MINIDL_DEBUG=1 shows the kernels that run.
     """
 
     def __init__(self, *modules):
@@ -216,18 +216,17 @@ class Sequential(Numbered):
         layers, i = [*self._modules.values(), None, None], 0
         while i < len(self._modules):
             layer, then, last = layers[i:i + 3]
-            relu = type(then) is ReLU and layer.fuses_activation
-            fuses = relu or (type(then) is ReLU6 and type(layer) is Conv2d)
-            if not (fuses and layer._hooks is None and then._hooks is None):
+            activation = "relu" if type(then) is ReLU else "relu6" if type(then) is ReLU6 else None
+            if not (activation and activation in layer.fused_activations and layer._hooks is None and then._hooks is None):
                 x = layer(x)
                 i += 1
-            elif relu and type(last) is MaxPool2d and last._hooks is None and not last.return_indices:
+            elif activation == "relu" and type(last) is MaxPool2d and last._hooks is None and not last.return_indices:
                 if type(layer) is Conv2d and layer.groups == 1 and last.halves:
                     x = layer.forward_pooled(x, last.kernel_size, last.stride)
                 else:
                     x = last.forward(layer.forward(x), "relu")
                 i += 3
             else:
-                x = layer.forward(x, "relu" if relu else "relu6")
+                x = layer.forward(x, activation)
                 i += 2
         return x

@@ -57,7 +57,7 @@ class Convolution(ConvNd):
     Raises ValueError for shapes that do not fit, TypeError for an input of another dtype.
     """
 
-    fuses_activation = True
+    fused_activations = ("relu",)
 
     def __init__(self, in_channels, out_channels, kernel_size, stride=1, padding=0, dilation=1, groups=1, bias=True,
                  padding_mode="zeros", device=None, dtype=None):

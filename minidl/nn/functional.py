@@ -195,8 +195,8 @@ def embedding(input, weight, padding_idx=None, max_norm=None, norm_type=2.0, sca
 def batch_norm(input, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5,
                activation=None, residual=None):
     """Batch normalisation over axis 1: with the batch's statistics in training, which running_mean and running_var, if
-    given, follow by `momentum`; with the running ones otherwise. activation 'relu': relu(that + residual), in training in the
-    same pass over memory, as a residual network's blocks end.
+    given, follow by `momentum`; with the running ones otherwise. activation 'relu' or 'relu6': that of the result + residual,
+    in training in the same pass over memory, as a residual network's blocks end.
 
     Shapes: input (N, C, ...), kept; residual as input, or None; the rest (C,). Raises ValueError for a training batch with one
     value per channel.
@@ -206,7 +206,7 @@ def batch_norm(input, running_mean, running_var, weight=None, bias=None, trainin
             raise ValueError("batch_norm: training=False: running_mean and running_var expected")
         y = batch_norm_given(input, weight, bias, running_mean, running_var, eps)
         y = y if residual is None else y + residual
-        return y if activation is None else ops.relu(y)
+        return y if activation is None else ops.relu(y) if activation == "relu" else ops.relu6(y)
     count = input.size // input.shape[1]
     if count < 2:
         raise ValueError(f"batch_norm: input {input.shape} in training: more than one value in each channel expected")

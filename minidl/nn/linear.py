@@ -20,7 +20,7 @@ class Linear(Module):
     Initial values: PyTorch's. Raises ValueError for an input of another size, TypeError for one of another dtype.
     """
 
-    fuses_activation = True
+    fused_activations = ("relu",)
 
     def __init__(self, in_features, out_features, bias=True, device=None, dtype=None):
         super().__init__()

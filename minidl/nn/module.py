@@ -35,7 +35,7 @@ class Module:
 
     training = True
     _hooks = None
-    fuses_activation = False  # whether forward takes activation='relu' and computes it in the same kernel
+    fused_activations = ()  # the names that forward takes as `activation` and computes in the same kernel
 
     def __new__(cls, *args, **kwargs):
         self = super().__new__(cls)
@@ -45,7 +45,7 @@ class Module:
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
         if "forward" in vars(cls):  # a forward of its own need not take an activation
-            cls.fuses_activation = vars(cls).get("fuses_activation", False)
+            cls.fused_activations = vars(cls).get("fused_activations", ())
 
     def __call__(self, *args, **kwargs):
         for x in args:

@@ -16,7 +16,7 @@ class BatchNorm(Module):
     """
 
     axes = None  # numbers of axes that an input may have
-    fuses_activation = True
+    fused_activations = ("relu", "relu6")
 
     def __init__(self, num_features, eps=1e-5, momentum=0.1, affine=True, track_running_stats=True, device=None, dtype=None,
                  *, bias=True):
@@ -54,7 +54,7 @@ class BatchNorm(Module):
                              "images)")
 
     def forward(self, x, activation=None, residual=None):
-        """activation 'relu': relu(result + residual) in one go."""
+        """activation 'relu' or 'relu6': that of result + residual, in one go."""
         self.check(x)
         momentum = self.momentum
         if self.training and self.track_running_stats:

@@ -5,8 +5,7 @@ Letters and layouts: kernels/conv2d. Images are (N, C, H, W), weights (O, C/grou
 from .. import kernels
 from ..autograd import op
 from ..kernels.conv2d import geometry
-from .activation import relu_backward
-from .hard_activation import hardtanh_backward
+from .hard_activation import sloped
 from .linear import dtypes_differ, require_arrays
 from .pool import max_pool2d_backward, read_taps
 from .shape import broadcast_to
@@ -30,7 +29,7 @@ def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, acti
 @conv2d.vjp(x="weight", weight="x", y="activation")
 def conv2d_vjp(g, y, x, weight, x_shape, weight_shape, stride, padding, dilation, groups, activation, need):
     if activation:
-        g = relu_backward(g, y) if activation == "relu" else hardtanh_backward(g, y, 0.0, 6.0)
+        g = sloped(g, y, activation)
     window = stride, padding, dilation, groups
     dx = conv2d_backward_data(g, weight, x_shape, *window) if need[0] else None
     if not need[1]:

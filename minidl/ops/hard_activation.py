@@ -5,6 +5,7 @@ derivative is linear in dy and its slope constant between the kinks.
 """
 from .. import kernels
 from ..autograd import op
+from .activation import relu_backward
 from .arithmetic import minimum
 from .index import where
 
@@ -34,6 +35,11 @@ def hardtanh_backward_vjp(g, out, min_val, max_val):
 def relu6(input):
     """input between 0 and 6 (Krizhevsky, 2010). d/dx = 1 strictly inside, else 0. Shape: any, kept."""
     return hardtanh(input, 0.0, 6.0)
+
+
+def sloped(dy, out, activation):
+    """dy where out, the result of 'relu' or 'relu6', is not at an end."""
+    return hardtanh_backward(dy, out, 0.0, 6.0) if activation == "relu6" else relu_backward(dy, out)
 
 
 @op

@@ -1,8 +1,8 @@
 """Batch normalisation over the channels, axis 1 (Ioffe and Szegedy, 2015)."""
 from .. import kernels
 from ..autograd import op
-from .activation import relu_backward
 from .arithmetic import sqrt
+from .hard_activation import sloped
 
 
 def normalized_axes(x):
@@ -35,9 +35,9 @@ def batch_norm_given_vjp(g, x, weight, mean, var, eps, need):
 def batch_norm_train(x, weight=None, bias=None, eps=1e-5, activation=None, residual=None):
     """x normalised by its own mean and variance in each channel, then scaled and shifted; and these statistics.
 
-    activation 'relu': the first result is relu(that + residual), in the same pass. dL/dx, dweight, dbias =
-    batch_norm_backward, dL/dresidual = relu_backward. Shapes: x (N, C, ...), weight and bias (C,) or None, residual as x or
-    None -> y (N, C, ...), and mean, var (of all the values), r = 1 / sqrt(var + eps), each (C,).
+    activation 'relu' or 'relu6': the first result is that of itself + residual, in the same pass. dL/dx, dweight, dbias =
+    batch_norm_backward, dL/dresidual = dL/dy where the activation has a slope. Shapes: x (N, C, ...), weight and bias (C,) or
+    None, residual as x or None -> y (N, C, ...), and mean, var (of all the values), r = 1 / sqrt(var + eps), each (C,).
     """
     return kernels.batch_norm_train(x, weight, bias, eps, activation, residual)
 
@@ -50,9 +50,9 @@ def batch_norm_train_vjp(g, y, x, weight, activation, need):
     if dy is not None:
         out = y[0] if activation else None
         if need[5]:
-            dy = dresidual = relu_backward(dy, out)
+            dy = dresidual = sloped(dy, out, activation)
             out = None
-        dx, dweight, dbias = batch_norm_backward(dy, x, mean, r, weight, out)
+        dx, dweight, dbias = batch_norm_backward(dy, x, mean, r, weight, out, activation)
     if need[0] and (dmean is not None or dvar is not None or dr is not None):
         along = normalized_axes(x)[1]
         count = x.size // mean.size
@@ -66,21 +66,21 @@ def batch_norm_train_vjp(g, y, x, weight, activation, need):
 
 
 @op
-def batch_norm_backward(dy, x, mean, r, weight=None, out=None):
-    """dx = r weight P(dy), dweight = sum of dy z, dbias = sum of dy, with z = (x - mean) r; only dy where out > 0, if given.
+def batch_norm_backward(dy, x, mean, r, weight=None, out=None, activation=None):
+    """dx = r weight P(dy), dweight = sum of dy z, dbias = sum of dy, with z = (x - mean) r; dy sloped by out, if given.
 
     P(v) = v - average(v) - z average(v z), over all but the channels, is its own transpose. So for the gradients G of dx, h of
     dweight and k of dbias: d/d(dy) = r weight P(G) + h z + k and d/dz = h dy - r weight (G average(dy z) + dy average(G z)).
     Shapes: dy, x, out (N, C, ...), the rest (C,) -> (N, C, ...), (C,), (C,).
     """
-    return kernels.batch_norm_backward(dy, x, mean, r, weight, out)
+    return kernels.batch_norm_backward(dy, x, mean, r, weight, out, activation)
 
 
 @batch_norm_backward.vjp
-def batch_norm_backward_vjp(g, dy, x, mean, r, weight, out, need):
+def batch_norm_backward_vjp(g, dy, x, mean, r, weight, out, activation, need):
     if out is not None:
-        d_dy, *rest = batch_norm_backward_vjp(g, relu_backward(dy, out), x, mean, r, weight, None, need)
-        return relu_backward(d_dy, out), *rest
+        d_dy, *rest = batch_norm_backward_vjp(g, sloped(dy, out, activation), x, mean, r, weight, None, None, need)
+        return sloped(d_dy, out, activation), *rest
     axes, along = normalized_axes(x)
     count = x.size // mean.size
     big, h, k = g

@@ -58,6 +58,8 @@ case("adaptive_avg_pool2d", lambda x: ops.adaptive_avg_pool2d(x, (3, 2)), (2, 2,
 case("adaptive_avg_pool2d-even", lambda x: ops.adaptive_avg_pool2d(x, (None, 2)), (2, 2, 3, 4))
 case("batch_norm_train", norm.batch_norm_train, (3, 2, 2, 2), (2,), (2,))
 case("batch_norm_train-relu", lambda x, w, b: norm.batch_norm_train(x, w, b, activation="relu")[0], (3, 2, 2, 2), (2,), (2,))
+case("batch_norm_train-relu6", lambda x, w, b: norm.batch_norm_train(3 * x, 5 * w, b, activation="relu6")[0],
+     (3, 2, 2, 2), (2,), (2,))
 case("batch_norm_train-residual", lambda x, w, b, r: norm.batch_norm_train(x, w, b, 1e-5, "relu", r)[0],
      (3, 2, 2, 2), (2,), (2,), (3, 2, 2, 2))
 case("local_response_norm", lambda x: row_norm.local_response_norm(x, 3, 0.5, 0.6, 1.2), (2, 5, 3))
