@@ -306,18 +306,28 @@ static double cost_of(const tiled *t, int64_t threads) {
     return (double)md_ceil_div((int64_t)tasks, threads) * sum + packing;
 }
 
+/* Cycles in which a thread fetches what other cores hold: half of the images and results (of two threads) where threads share columns,
+ * else of the weights. */
+static double fetching(const tiled *t, int64_t threads) {
+    const planes *p = &t->p;
+    const double floats = (double)(p->N * (p->H * p->W * p->C * threads + t->OH * t->OW * t->O)) / (double)threads;
+    const double weights = (double)(t->n_taps * t->G * amx_whole(t->out, AMX_ROWS) * column_bytes(t));
+    const int shared = md_ceil_div(p->N, t->images) * t->bands < threads;
+    return (shared ? floats / VL * 50 : weights / LINE * 20) * (1 - 1 / (double)threads);
+}
+
 /* Considers some images and rows for a task, and how many tasks share the columns. */
 static void consider(tiled *t, tiled *best, double *least, int64_t abreast, int64_t images, int64_t rows, int64_t threads) {
     set_band(t, abreast, images, rows);
     for (int64_t parts = 1; parts <= md_min(panels(t), 2 * threads); parts *= 2) {
         t->cols = md_ceil_div(panels(t), parts) * AMX_SIDE;
         t->parts = md_ceil_div(t->out, t->cols);
-        const double cost = cost_of(t, threads) * (planes_bytes(&t->p) > MOST_PLANES ? 2 : 1);
+        const double cost = cost_of(t, threads) * (planes_bytes(&t->p) > MOST_PLANES ? 2 : 1) + fetching(t, threads);
         if (cost < *least) *least = cost, *best = *t;
     }
 }
 
-/* Chooses what a task does. */
+/* Chooses what a task does; returns its cost, without what any other way would fetch too. */
 static double share_out(tiled *t, int64_t threads) {
     const int64_t wide[] = {1, AMX_ROWS, AMX_SIDE};
     int64_t rows = 0;
@@ -337,7 +347,7 @@ static double share_out(tiled *t, int64_t threads) {
             }
     }
     *t = best;
-    return least;
+    return least - fetching(t, threads);
 }
 
 /* Cycles of the other ways: vectors do 68 flops in one; Winograd's transforms take 0.6 for a place of a tile and a channel, by data of few
