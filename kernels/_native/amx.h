@@ -142,6 +142,8 @@ typedef struct {
     int64_t b_tile, b_part;        /* with b_steps: from the left tile to the right, from a part to the next */
     float *y; /* the result: 16 or 32 rows and columns */
     int64_t ldy;
+    const float *to; /* where the caller will put the result, if not in y */
+    int64_t to_row;
     const float *start; /* what the sums start from: y itself, or one row for all rows of y, with start_row = 0 */
     int64_t start_row;
     /* Loads from the second-level cache keep up with the tiles only if they were asked for a step before: the first tiles of the
@@ -155,8 +157,9 @@ AMX_CODE INLINE void amx_run(const int down, const int across, const amx_args *t
     const int64_t a_row = t->a_row, a_part = t->a_part, a_tile = t->a_tile, ldy = t->ldy * 4, start_row = t->start_row * 4;
     const int64_t b_part = t->b_steps ? t->b_part : across * AMX_TILE, b_tile = t->b_steps ? t->b_tile : AMX_TILE;
     const char *far = t->far, *const start = (const char *)t->start;
-    char *const y = (char *)t->y, *to = y; /* each step asks for some rows of y, which the stores at the end would wait for */
-    const int64_t to_rows = md_ceil_div(down * AMX_ROWS, md_max(1, t->steps));
+    char *const y = (char *)t->y;
+    const char *to = t->to ? (const char *)t->to : y; /* each step asks for some of its rows, which stores at the end would wait for */
+    const int64_t to_row = t->to ? t->to_row * 4 : ldy, to_rows = md_ceil_div(down * AMX_ROWS, md_max(1, t->steps));
     __asm__ volatile("" ::: "memory"); /* tiles read memory, which the compiler is not told of */
 #define SUMS(DO, at, row)                                                        \
     DO(0, at, row);                                                              \
@@ -189,7 +192,7 @@ AMX_CODE INLINE void amx_run(const int down, const int across, const amx_args *t
         const char *b = t->b + (t->b_steps ? t->b_steps[s] : s * AMX_PARTS * b_part);
         const char *next_b = !more ? t->next_b : t->b_steps ? t->b + t->b_steps[s + 1] : b + AMX_PARTS * b_part;
         for (int i = 0; i < t->far_lines; i++, far += 64) _mm_prefetch(far, _MM_HINT_T1);
-        for (int i = 0; i < to_rows && to < y + down * AMX_ROWS * ldy; i++, to += ldy) {
+        for (int64_t row = s * to_rows; row < md_min((s + 1) * to_rows, down * AMX_ROWS); row++, to += to_row) {
             __builtin_prefetch(to, 1);
             if (across == 2) __builtin_prefetch(to + 64, 1);
         }

@@ -56,26 +56,28 @@ INLINE vr activated(vr x, const int activation) {
     return x;
 }
 
-/* y = act(y + residual) for a part of y that has just been written. */
-INLINE void finish_as(const product *c, int64_t m, int64_t rows, int64_t j, int64_t cols, const int activation) {
-    for (int64_t i = m; i < m + rows; i++)
-        for (int64_t v = 0; v < cols; v += LANES) {
-            const int n = (int)md_min(LANES, cols - v);
-            REAL *y = c->y + i * c->y_ms + j + v;
-            vr x = load_part(y, n);
-            if (c->residual) x += load_part(c->residual + i * c->r_ms + j + v, n);
-            store_part(y, activated(x, activation), n);
+typedef struct { int64_t m, rows, j, cols; } part; /* of y */
+
+/* y = act(sums + residual) for a part of y. The sums may stand in y already. */
+INLINE void finish_as(const product *c, const REAL *sums, int64_t sums_ms, part p, const int activation) {
+    for (int64_t i = 0; i < p.rows; i++)
+        for (int64_t v = 0; v < p.cols; v += LANES) {
+            const int n = (int)md_min(LANES, p.cols - v);
+            vr x = load_part(sums + i * sums_ms + v, n);
+            if (c->residual) x += load_part(c->residual + (p.m + i) * c->r_ms + p.j + v, n);
+            store_part(c->y + (p.m + i) * c->y_ms + p.j + v, activated(x, activation), n);
         }
 }
-static void finish(const product *c, int64_t m, int64_t rows, int64_t j, int64_t cols) {
+static void finish(const product *c, const REAL *sums, int64_t sums_ms, part p) {
     switch (c->activation) {
-    case NONE: finish_as(c, m, rows, j, cols, NONE); break;
-    case RELU: finish_as(c, m, rows, j, cols, RELU); break;
-    case GELU: finish_as(c, m, rows, j, cols, GELU); break;
-    case GELU_TANH: finish_as(c, m, rows, j, cols, GELU_TANH); break;
-    default: finish_as(c, m, rows, j, cols, SILU);
+    case NONE: finish_as(c, sums, sums_ms, p, NONE); break;
+    case RELU: finish_as(c, sums, sums_ms, p, RELU); break;
+    case GELU: finish_as(c, sums, sums_ms, p, GELU); break;
+    case GELU_TANH: finish_as(c, sums, sums_ms, p, GELU_TANH); break;
+    default: finish_as(c, sums, sums_ms, p, SILU);
     }
 }
+static void finish_in_place(const product *c, part p) { finish(c, c->y + p.m * c->y_ms + p.j, c->y_ms, p); }
 /* Bias and ReLU are applied in registers; the rest by `finish`. */
 INLINE int needs_finish(const product *c) { return c->residual || c->activation > RELU; }
 
@@ -118,7 +120,7 @@ static void block(const product *c, const REAL *packed_a, const REAL *packed_b, 
             t.bias = c->bias && last_block ? c->bias + j : NULL;
             t.last = (int)md_min(LANES, c->N - j - (nv - 1) * LANES);
             multiply_tile((int)rows, nv, &t);
-            if (to_finish) finish(c, m, rows, j, (nv - 1) * LANES + t.last);
+            if (to_finish) finish_in_place(c, (part){m, rows, j, (nv - 1) * LANES + t.last});
         }
     }
 }
@@ -176,7 +178,7 @@ static void dot_task(const product *c, int64_t m0, int64_t m1, int64_t n0, int64
                         if (last_block && c->bias) x += load_part(c->bias + j + v, n);
                         store_part(y, last_block && c->activation == RELU && !c->residual ? positive(x) : x, n);
                     }
-                if (last_block && needs_finish(c)) finish(c, m, rows, j, t.cols);
+                if (last_block && needs_finish(c)) finish_in_place(c, (part){m, rows, j, t.cols});
             }
         }
     }

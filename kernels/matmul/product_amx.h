@@ -1,17 +1,18 @@
 /* The product on matrix tiles (amx.h). A task splits and packs its rows of a, a block of k at a time, and multiplies them with its
- * columns of that block. b is packed whole first, by all threads; but where a task holds all rows, each panel of b serves it
- * alone, and is packed just before its use. */
+ * columns of that block. b is packed whole first, by all threads, or, where few tasks share columns, each panel by each task just
+ * before its use. */
 enum {
     AMX_KC = 512,
     AMX_BLOCK = 256 * 512, /* rows times k of a, packed, beside a panel of b: they share the second-level cache */
-    AMX_WHOLE = 384 * 512 /* up to here a task rather holds all rows: b, packed for each panel, then never goes through memory */
+    AMX_WHOLE = 384 * 512 /* up to here a task may hold all rows, so that b, packed for each panel, never goes through memory */
 };
 
 typedef struct {
     const product *c;
-    char *b; /* packed, or NULL where each task packs its own */
+    char *b; /* packed, or NULL */
     amx_range *ranges; /* of each packed panel of b, behind them */
     int64_t kc, panels, blocks, rows, cols, across;
+    int own; /* each task packs the panels of b that it needs, for itself */
     _Atomic int result;
 } amx_product;
 
@@ -28,27 +29,29 @@ static void amx_pack_b(int64_t index, void *ctx) {
     w->ranges[index] = amx_pack_columns(w->c, amx_panel(w, k0, kc, j), k0, kc, j);
 }
 
-/* One panel of a times one of b: into y where whole vectors of it are there, else by way of `edge`. */
-static void amx_block(const product *c, amx_args *t, int64_t m, int64_t rows, int64_t j, int64_t k0, int last) {
+/* One panel of a times one of b. The sums go by way of `edge` where y has no whole vectors for them or they are not the result yet:
+ * rows of y may lie so that they push each other out of the first-level cache. */
+static void amx_block(const product *c, amx_args *t, part p, int64_t k0, int last) {
     static const float zeros[AMX_SIDE];
     float edge[AMX_SIDE * AMX_SIDE], bias[AMX_SIDE];
-    const int64_t cols = md_min(AMX_SIDE, c->N - j);
-    const int whole = rows % AMX_ROWS == 0 && cols % AMX_ROWS == 0;
-    float *const y = c->y + m * c->y_ms + j;
-    t->y = whole ? y : edge;
-    t->ldy = whole ? c->y_ms : AMX_SIDE;
-    t->start = k0 ? t->y : zeros;
-    t->start_row = k0 ? t->ldy : 0;
+    const int to_finish = last && (c->residual || c->activation);
+    const int whole = p.rows % AMX_ROWS == 0 && p.cols % AMX_ROWS == 0;
+    float *const y = c->y + p.m * c->y_ms + p.j;
+    t->to = y;
+    t->to_row = c->y_ms;
+    t->y = whole && !to_finish ? y : edge;
+    t->ldy = whole && !to_finish ? c->y_ms : AMX_SIDE;
+    t->start = !k0 ? zeros : whole ? y : edge;
+    t->start_row = !k0 ? 0 : whole ? c->y_ms : AMX_SIDE;
     if (!k0 && c->bias) {
-        t->start = c->bias + j;
-        if (!whole) t->start = memcpy(bias, c->bias + j, (size_t)cols * 4);
+        t->start = c->bias + p.j;
+        if (!whole) t->start = memcpy(bias, c->bias + p.j, (size_t)p.cols * 4);
     }
-    for (int64_t i = 0; i < rows && whole; i++) /* as a rule y is far away, and comes while the tiles multiply */
-        for (int64_t v = 0; v < cols; v += VL) __builtin_prefetch(y + i * c->y_ms + v, 1);
-    for (int64_t i = 0; i < rows && k0 && !whole; i++) memcpy(edge + i * AMX_SIDE, y + i * c->y_ms, (size_t)cols * 4);
-    amx_multiply(amx_strips(rows), amx_strips(cols), t);
-    for (int64_t i = 0; i < rows && !whole; i++) memcpy(y + i * c->y_ms, edge + i * AMX_SIDE, (size_t)cols * 4);
-    if (last && (c->residual || c->activation)) finish(c, m, rows, j, cols);
+    for (int64_t i = 0; i < p.rows && k0 && !whole; i++) memcpy(edge + i * AMX_SIDE, y + i * c->y_ms, (size_t)p.cols * 4);
+    amx_multiply(amx_strips(p.rows), amx_strips(p.cols), t);
+    if (to_finish) finish(c, edge, AMX_SIDE, p);
+    else
+        for (int64_t i = 0; i < p.rows && !whole; i++) memcpy(y + i * c->y_ms, edge + i * AMX_SIDE, (size_t)p.cols * 4);
 }
 
 AMX_CODE static void amx_task(int64_t index, void *ctx) {
@@ -83,7 +86,7 @@ AMX_CODE static void amx_task(int64_t index, void *ctx) {
                 t.next_a = last ? a : a + amx_bytes(m + AMX_SIDE - m0, kc);
                 t.next_b = last ? next : b;
                 t.a_part = down * AMX_TILE;
-                amx_block(c, &t, m, rows, j, k0, k0 + kc == c->K);
+                amx_block(c, &t, (part){m, rows, j, md_min(AMX_SIDE, c->N - j)}, k0, k0 + kc == c->K);
             }
         }
     }
@@ -95,8 +98,9 @@ static void amx_all(const product *c, int64_t tasks, void (*body)(int64_t, void 
     else for (int64_t i = 0; i < tasks; i++) body(i, ctx);
 }
 
-/* Rows and columns of a task, so that the slowest thread has least to do. To split a row of a costs as much as 40 columns, and so
- * for a column of b, but twice that where it goes through memory. */
+/* Rows and columns of a task, so that the slowest thread has least to do, and whether each task packs b for itself: costs are in
+ * turns of a number of y through K. To split a row of a costs as much as 40 columns, and so for a column of b, but twice that where
+ * it goes through memory to other threads. */
 static void amx_share_out(amx_product *w, int threads) {
     const int64_t M = w->c->M, N = w->c->N, fewest = M * w->kc <= AMX_WHOLE ? 1 : md_ceil_div(M, AMX_BLOCK / w->kc);
     int64_t least = INT64_MAX;
@@ -104,8 +108,9 @@ static void amx_share_out(amx_product *w, int threads) {
         for (int64_t across = 1; across <= 2 * threads; across++) {
             const int64_t rows = amx_whole(md_ceil_div(M, down), AMX_SIDE), cols = amx_whole(md_ceil_div(N, across), AMX_SIDE);
             const int64_t tasks = md_ceil_div(M, rows) * md_ceil_div(N, cols), turns = md_ceil_div(tasks, threads);
-            const int64_t cost = turns * (rows * (cols + 40) + 4000) + 40 * (rows < M ? 2 * N / threads : turns * cols);
-            if (cost < least) least = cost, w->rows = rows, w->cols = cols;
+            const int64_t own = 40 * turns * cols, shared = 80 * N / threads + 500000 / w->c->K;
+            const int64_t cost = turns * (rows * (cols + 40) + 4000) + (w->b ? 0 : md_min(own, shared));
+            if (cost < least) least = cost, w->rows = rows, w->cols = cols, w->own = !w->b && own <= shared;
         }
     w->across = md_ceil_div(N, w->cols);
 }
@@ -127,7 +132,7 @@ static int multiply_by_tiles(const product *c) {
     amx_product w = amx_layout(c);
     amx_share_out(&w, c->threads);
     const int64_t tasks = md_ceil_div(c->M, w.rows) * w.across;
-    if (w.b || tasks > w.across) {
+    if (!w.own) {
         if (!w.b) w.b = md_scratch(MD_SLOT_B, amx_size(c));
         if (!w.b) return MD_NO_MEMORY;
         w.ranges = (amx_range *)(w.b + amx_bytes(c->N, c->K));
