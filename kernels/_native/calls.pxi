@@ -5,6 +5,7 @@
 # training makes the same calls again and again, and asking costs more than a small kernel computes.
 DEF WORDS = 96       # numbers in a description
 DEF CALL_ARRAYS = 12
+DEF BRIEF = 2048     # elements up to which a kernel is through before another thread could use the interpreter
 DEF CALLS = 256      # that one kernel remembers; later ones ask every time
 
 cdef struct Output:
@@ -17,6 +18,7 @@ cdef struct Output:
 cdef struct Call:
     int64_t word[WORDS]
     int words, outs, arrays
+    int64_t elements              # of all arrays
     Output out[CALL_ARRAYS]
     md_array array[CALL_ARRAYS]   # their descriptors, without data
     int argument[CALL_ARRAYS]     # which argument's memory an input has; -1 for none

@@ -222,8 +222,11 @@ cdef class NativeKernel:
         for i in range(call.outs, call.arrays):
             if call.argument[i] >= 0:
                 a[i].data = <char *>cnp.PyArray_DATA(<cnp.ndarray>(<tuple>args)[call.argument[i]])
-        with nogil:
+        if call.elements < BRIEF:
             status = self.entry.fn(a, call.arrays, call.p)
+        else:
+            with nogil:
+                status = self.entry.fn(a, call.arrays, call.p)
         if status == MD_NO_MEMORY:
             raise MemoryError(f"{self.name}: no memory for intermediate results")
         if status != MD_DONE:
@@ -266,6 +269,7 @@ cdef class NativeKernel:
                 free(call)
                 return
             call.argument[i] = k
+            call.elements += 0 if arrays[i] is None else cnp.PyArray_SIZE(<cnp.ndarray>arrays[i])
         for i in range(call.outs):
             arr = <cnp.ndarray>arrays[i]
             call.out[i].ndim = cnp.PyArray_NDIM(arr)

@@ -26,7 +26,7 @@ from .._quick import Quick
 from .edge import Edge
 from .modes import DEBUG_TAPE, paused, state, watchers
 from .node import Node, sequence
-from .tensor import Cell, Fields, Tensor, share_memory
+from .tensor import Cell, Fields, Tensor
 
 _ALIASES = {"dim": "axis", "keepdim": "keepdims", "input": "x", "other": "x2"}  # PyTorch's names for ours
 NEVER, ALWAYS = -1, -2  # when the tape keeps an argument
@@ -118,8 +118,7 @@ class Operation(Quick):
             x = args[0]
             if isinstance(x, Fields):
                 for out in outs if type(outs) is tuple else (outs,):
-                    if _shares_memory(out.array, x.array):
-                        share_memory(out, x)
+                    _share(out, x)
         return outs
 
     def bound(self, args, kwargs):
@@ -190,10 +189,10 @@ class Operation(Quick):
     def note(self, what, name, args, kwargs):
         """What a rule needs of the arguments beside their values."""
         if what == "shape":
-            return getattr(args[name], "shape", ())
+            return getattr(_array(args[name]), "shape", ())
         if what == "keyword":
             return kwargs.get(name, self.keyword_defaults.get(name))
-        return args if what == "all" else [getattr(x, "shape", ()) for x in args]
+        return args if what == "all" else [getattr(_array(x), "shape", ()) for x in args]
 
     def run_rule(self, node, gradients):
         """The gradients of the inputs from those of the outputs."""
@@ -260,10 +259,12 @@ def flows_through(out, node, index):
             out._index = index
 
 
-def _shares_memory(y, x):
-    """Whether an operation that may copy (reshape, an advanced index) gave a view of x."""
-    base = getattr(y, "base", x)
-    return y is x or base is x or (base is not None and base is getattr(x, "base", None))
+def _share(out, x):
+    """Marks a result as a view of x, if the operation, which may copy (reshape, an advanced index), gave one."""
+    y, source = out.array, x.array
+    base = getattr(y, "base", source)
+    if y is source or base is source or (base is not None and base is getattr(source, "base", None)):
+        out._share(x)
 
 
 def _output(node, array, index):

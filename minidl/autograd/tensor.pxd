@@ -16,6 +16,7 @@ cdef class Fields:
     cdef dict __dict__
     cdef object __weakref__
 
+    cpdef _share(self, Fields tensor)
     cpdef Edge _edge(self)
 
 @cython.locals(cls=type)

@@ -34,6 +34,10 @@ class Fields:
     changes there were when it was made.
     """
 
+    def _share(self, tensor):
+        """Says that this is a view of the other's memory. It keeps the count of changes only, not the tensor and its tape."""
+        self._cell, self._is_view, self._tracked = tensor._cell, True, tensor._cell.recorded
+
     def _edge(self):
         """How the tape refers to it as an input."""
         source = self._node
@@ -159,7 +163,7 @@ class Tensor(Fields):
     def detach(self):
         """The same memory outside the tape."""
         out = wrap(self.array)
-        share_memory(out, self)
+        out._share(self)
         return out
 
     # ---- the tape ----
@@ -300,11 +304,6 @@ def _plain(data):
 
 def _holds_arrays(data):
     return any(_holds_arrays(x) for x in data) if isinstance(data, (list, tuple)) else hasattr(data, "dtype")
-
-
-def share_memory(view, tensor):
-    """Says that `view` lies in the memory of `tensor`. It keeps the count of changes only, not the tensor and its tape."""
-    view._cell, view._is_view, view._tracked = tensor._cell, True, tensor._cell.recorded
 
 
 def write_in_place(tensor, op, *operands):

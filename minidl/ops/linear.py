@@ -2,6 +2,7 @@
 import math
 
 import numpy as np
+from numpy import ndarray
 
 from .. import kernels
 from ..autograd import op
@@ -17,7 +18,8 @@ def matmul(x1, x2):
 
     d/dx1 = g @ x2^T, d/dx2 = x1^T @ g. Shapes: (..., M, K) @ (..., K, N) -> (..., M, N).
     """
-    require_arrays("matmul", x1, x2)
+    if type(x1) is not ndarray or type(x2) is not ndarray:
+        require_arrays("matmul", x1, x2)
     if x1.ndim >= 2 and x2.ndim >= 2:
         return kernels.matmul(x1, x2)
     if x1.ndim == 0 or x2.ndim == 0:
@@ -85,7 +87,8 @@ def linear(x, weight, bias=None, activation=None):
     Shapes: x (..., in), weight (out, in), bias (out,) -> (..., out). activation: None or 'relu'.
     Raises ValueError where shapes do not fit, TypeError where dtypes differ.
     """
-    require_arrays("linear", x, weight)
+    if type(x) is not ndarray or type(weight) is not ndarray:
+        require_arrays("linear", x, weight)
     if x.ndim == 0 or weight.ndim != 2 or x.shape[-1] != weight.shape[1]:
         raise ValueError(f"linear: x {x.shape}, weight {weight.shape}: x (..., in) and weight (out, in) expected")
     if x.dtype != weight.dtype:
@@ -115,7 +118,7 @@ def linear_backward_weight(dy, x):
     """
     if dy.ndim != 2:
         dy, x = dy.reshape(-1, dy.shape[-1]), x.reshape(-1, x.shape[-1])
-    return kernels.matmul(dy.T, x), kernels.sum(dy, 0) if kernels.large(dy) else np.add.reduce(dy, axis=0)
+    return kernels.matmul(dy.T, x), kernels.sum(dy, 0) if kernels.plain(dy) else np.add.reduce(dy, axis=0)
 
 
 @linear_backward_weight.vjp
