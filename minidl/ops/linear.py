@@ -118,7 +118,7 @@ def linear_backward_weight(dy, x):
     """
     if dy.ndim != 2:
         dy, x = dy.reshape(-1, dy.shape[-1]), x.reshape(-1, x.shape[-1])
-    return kernels.matmul(dy.T, x), kernels.sum(dy, 0) if kernels.plain(dy) else np.add.reduce(dy, axis=0)
+    return kernels.matmul(dy.T, x), kernels.sum(dy, 0) if kernels.large(dy) else np.add.reduce(dy, axis=0)
 
 
 @linear_backward_weight.vjp
