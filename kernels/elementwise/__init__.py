@@ -80,7 +80,7 @@ def sigmoid_backward(g, y):
 
 @kernel(numpy=np.tanh)
 def tanh(x):
-    """(exp(2x) - 1) / (exp(2x) + 1)."""
+    """(exp(2x) - 1) / (exp(2x) + 1); of whole numbers too, as NumPy has it."""
     return forward("tanh", x)
 
 

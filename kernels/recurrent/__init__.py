@@ -225,6 +225,9 @@ def gru_backward_cases():
         hs, gates = gru(*args, **options)
         yield case(label, gates, hs, args[3], *slopes(hs), **options, bench=bench)
     yield case("of the last state alone", gates, hs, args[3], None, slopes(hs)[1])
+    args = arguments(3, (12, 40, 8, 64))
+    hs, gates = gru(*args)
+    yield case("tiny slopes", gates, hs, args[3], *(g * np.float32(1e-30) for g in slopes(hs)))  # do not split into parts
 
 
 @rnn.examples

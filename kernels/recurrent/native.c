@@ -143,8 +143,8 @@ int MD_LOCAL(recurrent_backward)(sequence *s, const md_array *w_hh, int64_t firs
     s->nv = 4;
     s->k = whole;
     s->panels = md_ceil_div(s->H, 4 * VL);
-    if (first) {
-        float *turned = md_scratch(MD_SLOT_B, (size_t)(whole * s->H + 1) * sizeof(float));
+    if (first) { /* in the slot that neither packing nor splitting takes */
+        float *turned = md_scratch(MD_SLOT_C, (size_t)(whole * s->H + 1) * sizeof(float));
         if (!turned) return MD_NO_MEMORY;
         memcpy(turned, w + first * s->H, (size_t)((whole - first) * s->H) * sizeof(float));
         memcpy(turned + (whole - first) * s->H, w, (size_t)(first * s->H) * sizeof(float));
