@@ -1,7 +1,7 @@
 """The native kernels: each family's native*.c is compiled once per instruction set, and all of it is one extension.
 
 The five Python modules that every operation runs through are compiled by Cython as they stand; the .py files remain the
-source, and MINIDL_PURE=1 runs them instead. With _quick.pyx that takes half off the cost of an operation.
+source, and MINIDL_PURE=1 runs them instead. With _quick.pyx and edge.pyx that takes half off the cost of an operation.
 
 A build without a C compiler gives a working pure-Python install, with a warning. The processor decides at import which
 instruction set runs, so a wheel built on one machine runs on any other of its architecture. MINIDL_LEVELS="v4" builds that one

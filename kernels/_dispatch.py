@@ -155,8 +155,8 @@ def kernel(spec=None, *, tolerance=1e-6, repeats=True, numpy=None):
     tolerance: the largest error of a float32 version, relative to the largest value of the reference's result.
     repeats: what the specification says follows from shapes, strides, dtypes and options, so that it is asked once for
     calls alike. False where it looks at values, or where an option is another in every call.
-    numpy: NumPy's function for the same, which serves small arrays and what the native version does not, unless a backend is
-    asked for.
+    numpy: NumPy's function for the same, which serves small arrays and what the native version does not, unless the call names
+    a backend.
     """
     if spec is None:
         return lambda spec: kernel(spec, tolerance=tolerance, repeats=repeats, numpy=numpy)

@@ -41,17 +41,23 @@ INLINE void group_pixels(const int q, const int many, const grouped *f, const fl
     for (int p = 0; p < many; p++) vstore(y + p * s->O + c, activated(acc[p], s->activation));
 }
 
+/* What the windows of the result's rows from `row` to `last` cover: those up to `end` that are of one image. NULL, and the reason in
+ * f->status, where there is no memory. */
+static const float *rows_of_image(grouped *f, int64_t row, int64_t end, int64_t *last) {
+    const conv_shape *s = &f->s;
+    const int64_t n = row / s->oh, top = row % s->oh * s->sh;
+    *last = md_min(end, (n + 1) * s->oh);
+    const float *x = bordered(f->image, s, n, top, (*last - row - 1) * s->sh + (s->kh - 1) * s->dh + 1);
+    if (!x) f->status = MD_NO_MEMORY;
+    return x;
+}
+
 INLINE void group_rows(const int q, int64_t task, grouped *f) {
     const conv_shape *s = &f->s;
     const int64_t line = (s->W + 2 * s->pw) * s->C, all = s->N * s->oh, end = md_min(all, (task + 1) * f->rows);
-    for (int64_t row = task * f->rows, last; row < end; row = last) { /* those of one image */
-        const int64_t n = row / s->oh, top = row % s->oh * s->sh;
-        last = md_min(end, (n + 1) * s->oh);
-        const float *x = bordered(f->image, s, n, top, (last - row - 1) * s->sh + (s->kh - 1) * s->dh + 1);
-        if (!x) {
-            f->status = MD_NO_MEMORY;
-            return;
-        }
+    for (int64_t row = task * f->rows, last; row < end; row = last) {
+        const float *x = rows_of_image(f, row, end, &last);
+        if (!x) return;
         for (; row < last; row++, x += s->sh * line)
             for (int64_t c = 0; c < s->C; c += VL)
                 for (int64_t v = 0, many; v < s->ow; v += many) {
@@ -96,14 +102,9 @@ INLINE void group_part(const int q, int64_t part, grouped *f) {
     const int64_t line = (s->W + 2 * s->pw) * s->C, all = s->N * s->oh, end = all * (part + 1) / f->count;
     float *sums = f->parts + part * (s->K + 1) * s->O;
     memset(sums, 0, (size_t)((s->K + 1) * s->O) * sizeof(float));
-    for (int64_t row = all * part / f->count, last; row < end; row = last) { /* those of one image */
-        const int64_t n = row / s->oh, top = row % s->oh * s->sh;
-        last = md_min(end, (n + 1) * s->oh);
-        const float *x = bordered(f->image, s, n, top, (last - row - 1) * s->sh + (s->kh - 1) * s->dh + 1);
-        if (!x) {
-            f->status = MD_NO_MEMORY;
-            return;
-        }
+    for (int64_t row = all * part / f->count, last; row < end; row = last) {
+        const float *x = rows_of_image(f, row, end, &last);
+        if (!x) return;
         for (; row < last; row++, x += s->sh * line)
             for (int64_t c = 0; c < s->C; c += VL) {
                 const float *g = f->g + row * s->ow * s->O + c;
