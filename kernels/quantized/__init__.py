@@ -75,6 +75,16 @@ def large():
         yield f"{m}x{k}x{n} by transpose", (m, k), (n, k), True
 
 
+def for_tiles():
+    """Shapes of more than one block of rows, columns and k, none of them whole."""
+    return [(33, 2100, 97), (130, 777, 48), (20, 64, 600), (9, 3000, 40), (48, 2048, 31)]
+
+
+def transposed(x):
+    """The same matrix, its columns in one line."""
+    return np.ascontiguousarray(x.T).T
+
+
 def int8(*shape, seed=0):
     return (integers(256, *shape, seed=seed) - 128).astype("int8")
 
@@ -98,9 +108,15 @@ def matmul_int8_cases():
     yield case("every second", int8(74, 90)[::2, ::2], int8(90, 58)[::2, ::2])
     yield case("reversed", a[::-1, ::-1], b[::-1, ::-1])
     yield case("one row for all", np.broadcast_to(a[0], a.shape), b)
-    for label, left, right, transposed in large():
+    for m, k, n in for_tiles():
+        a, u, b = int8(m, k), integers(256, m, k, dtype="uint8"), int8(k, n, seed=1)
+        yield case(f"tiles {m}x{k}x{n}", a, b)
+        yield case(f"tiles {m}x{k}x{n}, b transposed", u, transposed(b))
+        yield case(f"tiles {m}x{k}x{n}, a transposed", transposed(a), b)
+    yield case("tiles, every second", int8(74, 190)[::2, ::2], int8(190, 158)[::2, ::2])
+    for label, left, right, turned in large():
         w = int8(*right, seed=1)
-        yield case(label, int8(*left), w.T if transposed else w, bench=True)
+        yield case(label, int8(*left), w.T if turned else w, bench=True)
 
 
 @matmul_bf16.examples
@@ -117,9 +133,15 @@ def matmul_bf16_cases():
     special = a.copy()
     special[[1, 5, 9, 30], [0, 7, 43, 20]] = 0x7F80, 0xFF80, 0x7FC0, 0x7F80  # infinities and a NaN
     yield case("inf and nan", special, b)
-    for label, left, right, transposed in large():
+    for m, k, n in for_tiles():
+        a, b = bf16(m, k), bf16(k, n, seed=1)
+        yield case(f"tiles {m}x{k}x{n}", a, b, normal(n))
+        yield case(f"tiles {m}x{k}x{n}, b transposed", a, transposed(b))
+        yield case(f"tiles {m}x{k}x{n}, a transposed", transposed(a), b, normal(n))
+    yield case("tiles, every second", bf16(74, 190)[::2, ::2], bf16(190, 158)[::2, ::2], normal(158)[::2])
+    for label, left, right, turned in large():
         w = bf16(*right, seed=1)
-        yield case(label, bf16(*left), w.T if transposed else w, bench=True)
+        yield case(label, bf16(*left), w.T if turned else w, bench=True)
 
 
 EDGES = np.array([0, 0x80000000, 0x3F808000, 0x3F818000, 0x3F808001, 0x7F7FFFFF, 0x7F800000, 0xFF800000, 0x7FC00000,

@@ -2,16 +2,16 @@
  *
  * Both factors are packed into lanes of 32 bits, each with as many neighbours in k as the multiplying instruction sums at
  * once. What differs between the kinds below is how a lane is made and that one instruction; the loops are the same. */
-#include "amx.h"
 #include "md.h"
 #include "pack.h"
+#include "tiles.h"
 
 /* What a lane holds. BYTES need an instruction that a processor of the highest level may lack; bfloat16 are widened to FLOATS,
- * which the vectors of Intel's cores multiply faster than PAIRS of bfloat16: these, and TILE_BYTES, are for matrix tiles. */
-enum { WORDS, BYTES, FLOATS, PAIRS, TILE_BYTES };
-static const int lane_k[] = {2, 4, 1, 2, 4};
+ * which the vectors of Intel's cores multiply faster than pairs of bfloat16. */
+enum { WORDS, BYTES, FLOATS };
+static const int lane_k[] = {2, 4, 1};
 
-enum { NV = VREGS == 32 ? 4 : 2, MR = 6, WIDTH = NV * VL, ROWS = 16 * MR, TILE_LANES = 16, TILE_ROWS = 32 }; /* of a tile; columns of a panel; rows of a task */
+enum { NV = VREGS == 32 ? 4 : 2, MR = 6, WIDTH = NV * VL, ROWS = 16 * MR }; /* of a tile; columns of a panel; rows of a task */
 
 typedef struct { const char *data; int64_t ks, ms; int dtype; } operand; /* ms: from one row of a, column of b, to the next */
 
@@ -19,7 +19,7 @@ typedef struct {
     operand a, b;
     char *y;
     const float *bias;
-    int64_t M, N, K, y_ms, bias_s, groups, row, row_blocks, panel; /* row: lanes from a row of packed_a to the next */
+    int64_t M, N, K, y_ms, bias_s, groups, row_blocks, panel;
     int kind, filled;
     uint32_t flip; /* makes BYTES of a unsigned: adds 128 to each */
     uint32_t *packed_a, *packed_b;
@@ -27,8 +27,7 @@ typedef struct {
 
 /* One factor, as it stands in its part of a lane. */
 INLINE uint32_t factor(const char *x, const int kind, const int dtype) {
-    if (kind == BYTES || kind == TILE_BYTES) return *(const uint8_t *)x;
-    if (kind == PAIRS) return *(const uint16_t *)x;
+    if (kind == BYTES) return *(const uint8_t *)x;
     if (kind == WORDS) return dtype == MD_U8 ? *(const uint8_t *)x : (uint16_t)*(const int8_t *)x;
     return (uint32_t)*(const uint16_t *)x << 16;
 }
@@ -46,7 +45,7 @@ INLINE void pack_group(uint32_t *to, int64_t n, const char *x, int64_t ks, int64
 
 /* A panel of b: lanes of WIDTH columns for each group, zeros in columns that do not exist. */
 INLINE void pack_columns(const product *c, uint32_t *to, int64_t j0, const int kind) {
-    const int64_t cols = md_min(WIDTH, c->N - j0), whole = c->K / lane_k[kind], size = kind == FLOATS || kind == PAIRS ? 2 : 1;
+    const int64_t cols = md_min(WIDTH, c->N - j0), whole = c->K / lane_k[kind], size = kind == FLOATS ? 2 : 1;
     const int64_t ks = c->b.ks * size, ms = c->b.ms * size;
     const char *x = c->b.data + j0 * ms;
     if (cols < WIDTH) memset(to, 0, (size_t)(c->groups * WIDTH) * sizeof *to);
@@ -65,7 +64,7 @@ INLINE void pack_columns(const product *c, uint32_t *to, int64_t j0, const int k
 
 /* A row of a: a lane for each group. */
 INLINE void pack_row(const product *c, uint32_t *to, const char *x, const int kind, const int dtype) {
-    const int64_t whole = c->K / lane_k[kind], size = kind == FLOATS || kind == PAIRS ? 2 : 1, ks = c->a.ks * size;
+    const int64_t whole = c->K / lane_k[kind], size = kind == FLOATS ? 2 : 1, ks = c->a.ks * size;
     if (c->a.ks == 1 && size * lane_k[kind] == 4) memcpy(to, x, (size_t)whole * 4);
     else if (c->a.ks == 1) pack_group(to, whole, x, size, lane_k[kind] * size, kind, dtype, lane_k[kind]);
     else pack_group(to, whole, x, ks, lane_k[kind] * ks, kind, dtype, lane_k[kind]);
@@ -79,9 +78,7 @@ static void pack_panel(const product *c, int64_t panel) {
     uint32_t *to = c->packed_b + panel * c->panel;
     switch (c->kind) {
     case WORDS: pack_columns(c, to, panel * WIDTH, WORDS); break;
-    case BYTES:
-    case TILE_BYTES: pack_columns(c, to, panel * WIDTH, BYTES); break;
-    case PAIRS: pack_columns(c, to, panel * WIDTH, PAIRS); break;
+    case BYTES: pack_columns(c, to, panel * WIDTH, BYTES); break;
     case FLOATS: pack_columns(c, to, panel * WIDTH, FLOATS); break;
     }
     if (c->kind != BYTES) return;
@@ -102,7 +99,7 @@ static void pack_task(int64_t i, void *ctx) {
     }
     const int64_t size = c->a.dtype & 255;
     for (int64_t m = i * ROWS; m < md_min(c->M, (i + 1) * ROWS); m++) {
-        uint32_t *to = c->packed_a + m * c->row;
+        uint32_t *to = c->packed_a + m * c->groups;
         const char *x = c->a.data + m * c->a.ms * size;
         switch (c->kind) {
         case WORDS:
@@ -110,8 +107,6 @@ static void pack_task(int64_t i, void *ctx) {
             else pack_row(c, to, x, WORDS, 0);
             break;
         case BYTES: pack_row(c, to, x, BYTES, 0); break;
-        case TILE_BYTES: pack_row(c, to, x, TILE_BYTES, 0); break;
-        case PAIRS: pack_row(c, to, x, PAIRS, 0); break;
         case FLOATS: pack_row(c, to, x, FLOATS, 0); break;
         }
     }
@@ -125,7 +120,7 @@ static void pack_task(int64_t i, void *ctx) {
         const int32_t *row[MR];                                                                              \
         vector acc[MR][NV];                                                                                  \
         _Pragma("GCC unroll 6") for (int i = 0; i < MR; i++) {                                               \
-            row[i] = (const int32_t *)a + (i < rows ? i : 0) * c->row;                                       \
+            row[i] = (const int32_t *)a + (i < rows ? i : 0) * c->groups;                                       \
             _Pragma("GCC unroll 4") for (int v = 0; v < NV; v++) acc[i][v] = (vector){0};                    \
         }                                                                                                    \
         for (int64_t g = 0; g < groups; g++, b += WIDTH) {                                                   \
@@ -163,74 +158,19 @@ static int has_bytes(void) { return __builtin_cpu_supports("avx512vnni") != 0; }
 static int has_bytes(void) { return 0; }
 #endif
 
-#if MD_AMX
-/* The same on matrix tiles: sums[TILE_ROWS][WIDTH]. Lanes of both operands lie as tiles want them; rows that do not exist are read
- * and their sums not used. */
-#define ON_TILES(name, STEP)                                                                                    \
-    AMX_CODE_8 __attribute__((noinline)) static void name(const product *c, const uint32_t *a, int64_t rows,     \
-                                                          const uint32_t *b, uint32_t *sums) {                  \
-        const int64_t across = WIDTH * 4, down = c->row * 4;                                                     \
-        __asm__ volatile("" ::: "memory");                                                                       \
-        for (int half = 0; half < WIDTH; half += TILE_ROWS) {                                                    \
-            const char *left = (const char *)a, *right = (const char *)(b + half);                               \
-            _tile_zero(0); _tile_zero(1); _tile_zero(2); _tile_zero(3);                                          \
-            for (int64_t g = 0; g < c->groups; g += TILE_LANES, left += 64, right += TILE_LANES * across) {      \
-                _tile_loadd(4, left, down);                                                                      \
-                _tile_loadd(6, right, across);                                                                   \
-                _tile_loadd(7, right + 64, across);                                                              \
-                STEP(0, 4, 6);                                                                                   \
-                STEP(1, 4, 7);                                                                                   \
-                if (rows > AMX_ROWS) {                                                                           \
-                    _tile_loadd(5, left + AMX_ROWS * down, down);                                                \
-                    STEP(2, 5, 6);                                                                               \
-                    STEP(3, 5, 7);                                                                               \
-                }                                                                                                \
-            }                                                                                                    \
-            uint32_t *const to = sums + half;                                                                    \
-            _tile_stored(0, to, across); _tile_stored(1, to + AMX_ROWS, across);                                 \
-            _tile_stored(2, to + AMX_ROWS * WIDTH, across); _tile_stored(3, to + AMX_ROWS * (WIDTH + 1), across); \
-        }                                                                                                        \
-    }
-#define AMX_CODE_8 __attribute__((target("amx-tile,amx-bf16,amx-int8")))
-ON_TILES(tiles_pairs, _tile_dpbf16ps)
-ON_TILES(tiles_signed, _tile_dpbssd)
-ON_TILES(tiles_unsigned, _tile_dpbusd)
-AMX_CODE static void on_tiles(const product *c, const uint32_t *a, int64_t rows, const uint32_t *b, uint32_t *sums) {
-    amx_begin();
-    (c->kind == PAIRS ? tiles_pairs : c->a.dtype == MD_U8 ? tiles_unsigned : tiles_signed)(c, a, rows, b, sums);
-    amx_end();
-}
-#endif
-
 static void (*const tiles[])(const product *, const uint32_t *, int64_t, const uint32_t *, uint32_t *) = {
     [WORDS] = tile_words, [BYTES] = tile_bytes, [FLOATS] = tile_floats,
-#if MD_AMX
-    [PAIRS] = on_tiles, [TILE_BYTES] = on_tiles,
-#endif
 };
-
-/* The kind for a product of 8-bit integers, or else of bfloat16. */
-static int kind_for(const md_array *a, const md_array *b, int bytes) {
-#if MD_AMX
-    const double flops = 2.0 * (double)md_size(a) * (double)b->shape[1];
-    if (a->shape[0] >= 8 && flops >= MD_SMALL_FLOPS && md_has_amx() && (!bytes || __builtin_cpu_supports("amx-int8")))
-        return bytes ? TILE_BYTES : PAIRS;
-#else
-    (void)a, (void)b;
-#endif
-    return !bytes ? FLOATS : has_bytes() ? BYTES : WORDS;
-}
 
 static void product_task(int64_t task, void *ctx) {
     const product *c = ctx;
     const int64_t j0 = task / c->row_blocks * WIDTH, m0 = task % c->row_blocks * ROWS, m1 = md_min(c->M, m0 + ROWS);
     const int64_t cols = md_min(WIDTH, c->N - j0);
     const uint32_t *b = c->packed_b + j0 / WIDTH * c->panel, *of_columns = b + c->groups * WIDTH;
-    const int64_t step = c->kind < PAIRS ? MR : TILE_ROWS;
-    uint32_t sums[TILE_ROWS * WIDTH];
-    for (int64_t m = m0; m < m1; m += step) {
-        tiles[c->kind](c, c->packed_a + m * c->row, md_min(step, m1 - m), b, sums);
-        for (int64_t i = 0; i < md_min(step, m1 - m); i++) {
+    uint32_t sums[MR * WIDTH];
+    for (int64_t m = m0; m < m1; m += MR) {
+        tiles[c->kind](c, c->packed_a + m * c->groups, md_min(MR, m1 - m), b, sums);
+        for (int64_t i = 0; i < md_min(MR, m1 - m); i++) {
             uint32_t *sum = sums + i * WIDTH;
             char *y = c->y + ((m + i) * c->y_ms + j0) * 4;
             if (c->flip)
@@ -249,22 +189,22 @@ static void all(int alone, int64_t n, void (*body)(int64_t, void *), void *ctx) 
 }
 
 static int multiply(const md_array *y, const md_array *a, const md_array *b, int bytes, const md_array *bias) {
-    const int kind = kind_for(a, b, bytes);
+    const int kind = !bytes ? FLOATS : has_bytes() ? BYTES : WORDS;
     product c = {.kind = kind, .y = y->data, .M = y->shape[0], .N = y->shape[1], .K = a->shape[1], .y_ms = y->stride[0],
                  .a = {a->data, a->stride[1], a->stride[0], a->dtype}, .b = {b->data, b->stride[0], b->stride[1], b->dtype}};
     if (c.N > 1 && y->stride[1] != 1) return MD_NOT_MINE;
     if (!c.M || !c.N) return MD_DONE;
+#if MD_AMX
+    const double flops = 2.0 * (double)c.M * (double)c.N * (double)c.K;
+    if (c.M >= 8 && flops >= MD_SMALL_FLOPS && has_tiles(bytes)) return multiply_by_tiles(y, a, b, bias);
+#endif
     if (bias && bias->data) c.bias = (const float *)bias->data, c.bias_s = bias->stride[0];
     if (kind == BYTES && a->dtype != MD_U8) c.flip = 0x80808080;
     const int64_t panels = md_ceil_div(c.N, WIDTH);
-    c.groups = c.row = md_ceil_div(c.K, lane_k[kind]);
-    if (kind >= PAIRS) { /* whole tiles of lanes; rows an odd number of lines apart, so that not all are in one set of the cache */
-        c.groups = md_ceil_div(c.groups, TILE_LANES) * TILE_LANES;
-        c.row = c.groups / TILE_LANES % 2 ? c.groups : c.groups + TILE_LANES;
-    }
+    c.groups = md_ceil_div(c.K, lane_k[kind]);
     c.panel = c.groups * WIDTH + WIDTH; /* and the sums of its columns */
     c.row_blocks = md_ceil_div(c.M, ROWS);
-    c.packed_a = md_scratch(MD_SLOT_A, (size_t)(md_ceil_div(c.M, TILE_ROWS) * TILE_ROWS * c.row) * 4 + 64);
+    c.packed_a = md_scratch(MD_SLOT_A, (size_t)(c.M * c.groups) * 4 + 64);
     c.packed_b = md_keep(MD_SLOT_B, (size_t)(panels * c.panel) * 4, b, &c.filled);
     if (!c.packed_a || !c.packed_b) return MD_NO_MEMORY;
     const int alone = 2.0 * (double)c.M * (double)c.N * (double)c.K < MD_SMALL_FLOPS;
