@@ -53,19 +53,20 @@ def plain(*arrays):
 
 
 @kernel(tolerance=5e-6)  # a rounding goes through all later steps
-def lstm(x, h0, c0, w_ih, w_hh, b_ih=None, b_hh=None, reverse=False, batch_sizes=None):
+def lstm(x, h0, c0, w_ih, w_hh, b_ih=None, b_hh=None, reverse=False, batch_sizes=None, keep=True):
     """Long short-term memory (Hochreiter and Schmidhuber 1997; with the forget gate of Gers et al. 2000), as torch.nn.LSTM.
 
         i, f, g, o = sigmoid, sigmoid, tanh, sigmoid of the four parts of w_ih x_t + b_ih + w_hh h + b_hh
         c = f c + i g
         h = o tanh(c)
 
-    x: (T, N, I); h0, c0: (N, H) or None. Returns hs and cs (T + 1, N, H), and the gates (T, N, 4H) for `lstm_backward`.
+    x: (T, N, I); h0, c0: (N, H) or None. Returns hs and cs (T + 1, N, H), and the gates (T, N, 4H) for `lstm_backward`. Without
+    keep, cs is the last state alone, (1, N, H), and the gates are empty, (0, N, 4H): nothing goes back from there.
     Raises ValueError where shapes do not fit, TypeError where dtypes differ.
     """
     (steps, batch, hidden), sizes = checked("lstm", 4, x, (h0, c0), w_ih, w_hh, (b_ih, b_hh), batch_sizes)
-    states = ((steps + 1, batch, hidden), x.dtype)
-    return [states, states, ((steps, batch, 4 * hidden), x.dtype)], \
+    return [((steps + 1, batch, hidden), x.dtype), ((steps + 1 if keep else 1, batch, hidden), x.dtype),
+            ((steps if keep else 0, batch, 4 * hidden), x.dtype)], \
         (x, *plain(h0, c0, w_ih, w_hh, b_ih, b_hh), sizes), RecurrentParams(int(reverse))
 
 
@@ -84,18 +85,18 @@ def lstm_backward(gates, cs, w_hh, dy=None, dh_n=None, dc_n=None, reverse=False,
 
 
 @kernel(tolerance=5e-6)
-def gru(x, h0, w_ih, w_hh, b_ih=None, b_hh=None, reverse=False, batch_sizes=None):
+def gru(x, h0, w_ih, w_hh, b_ih=None, b_hh=None, reverse=False, batch_sizes=None, keep=True):
     """Gated recurrent unit (Cho et al. 2014), as torch.nn.GRU.
 
         r, z = sigmoid of the first two parts of w_ih x_t + b_ih + w_hh h + b_hh
         n = tanh(w_in x_t + b_in + r (w_hn h + b_hn))
         h = (1 - z) n + z h
 
-    x: (T, N, I); h0: (N, H) or None. Returns hs (T + 1, N, H) and, for `gru_backward`, w_hn h + b_hn, r, z and n, (T, N, 4H).
-    Raises ValueError where shapes do not fit, TypeError where dtypes differ.
+    x: (T, N, I); h0: (N, H) or None. Returns hs (T + 1, N, H) and, for `gru_backward`, w_hn h + b_hn, r, z and n, (T, N, 4H),
+    or (0, N, 4H) without keep. Raises as `lstm`.
     """
     (steps, batch, hidden), sizes = checked("gru", 3, x, (h0,), w_ih, w_hh, (b_ih, b_hh), batch_sizes)
-    return [((steps + 1, batch, hidden), x.dtype), ((steps, batch, 4 * hidden), x.dtype)], \
+    return [((steps + 1, batch, hidden), x.dtype), ((steps if keep else 0, batch, 4 * hidden), x.dtype)], \
         (x, *plain(h0, w_ih, w_hh, b_ih, b_hh), sizes), RecurrentParams(int(reverse))
 
 
@@ -198,10 +199,17 @@ def slopes(hs):
     return normal(steps - 1, batch, hidden, dtype=hs.dtype, seed=9), normal(batch, hidden, dtype=hs.dtype, seed=10)
 
 
+def forgetting(gates, states):
+    """The cases in which nothing is kept for backward."""
+    for label, args, options, bench in variants(gates, states):
+        yield case(f"{label} keep=False", *args, **options, keep=False, bench=bench)
+
+
 @lstm.examples
 def lstm_cases():
     for label, args, options, bench in variants(4, 2):
         yield case(label, *args, **options, bench=bench)
+    yield from forgetting(4, 2)
 
 
 @lstm_backward.examples
@@ -217,6 +225,7 @@ def lstm_backward_cases():
 def gru_cases():
     for label, args, options, bench in variants(3, 1):
         yield case(label, *args, **options, bench=bench)
+    yield from forgetting(3, 1)
 
 
 @gru_backward.examples

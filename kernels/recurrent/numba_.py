@@ -8,7 +8,7 @@ FAST = {"contract", "reassoc", "nsz"}
 
 
 def lstm(hs, cs, gates, x, h0, c0, w_ih, w_hh, b_ih, b_hh, sizes, p):
-    if x.dtype != np.float32:
+    if x.dtype != np.float32 or len(gates) < len(x):
         return NotImplemented
     gates[...] = projected(x, w_ih, b_ih) + (0 if b_hh is None else b_hh)
     start(hs, h0, p)
@@ -24,7 +24,7 @@ def lstm_backward(dgates, dh0, dc0, gates, cs, w_hh, dy, dh_n, dc_n, sizes, p):
 
 
 def gru(hs, gates, x, h0, w_ih, w_hh, b_ih, b_hh, sizes, p):
-    if x.dtype != np.float32:
+    if x.dtype != np.float32 or len(gates) < len(x):
         return NotImplemented
     start(hs, h0, p)
     bias = np.zeros(len(w_hh), x.dtype) if b_hh is None else b_hh

@@ -1,38 +1,49 @@
 /* What the recurrent kernels share: the walk through a sequence, and the product of a step.
  *
  * Weights are packed into panels of nv vectors, so that one register tile holds all gates of VL hidden units (of an RNN, which
- * has one gate, those of 4 VL units), and the nonlinearities follow while the sums are in the cache. First the input's share is
- * computed for all steps at once, then the steps follow each other. The threads split the batch, and then need no barrier in
- * the whole sequence, or, where the batch is small, the hidden units of each step. Neither changes the order of a sum. */
+ * has one gate, those of 4 VL units), and the nonlinearities follow while the sums are in the cache. The input's share is computed
+ * for a block of steps at once, which stays in the cache until they follow one after the other. The threads split the batch, and
+ * then need no barrier in the whole sequence, or, where the batch is small, the hidden units of each step. Neither changes the
+ * order of a sum. */
 #ifndef RECURRENT_H
 #define RECURRENT_H
 #include "amx.h"
 #include "pack.h"
 #include "vmath.h"
 
+/* Weights as the right operand of products with an inner size of k: packed in panels, or as they are. */
+typedef struct {
+    int64_t k;
+    const float *rows;    /* as they are */
+    const float *vectors; /* packed for vectors, or NULL */
+    char *tiles;          /* packed for matrix tiles, or NULL */
+#if MD_AMX
+    amx_range range;
+#endif
+} packed;
+
 typedef struct sequence sequence;
 struct sequence {
     int64_t T, N, H;
     int reverse, gates, nv; /* gates: products for each hidden unit; nv: vectors of a panel */
     float *hs, *cs;         /* states (T + 1, N, H): step t goes from slot t + reverse to slot t + 1 - reverse */
-    float *out;             /* of each step and row: the input's share, then the gates; backward: their gradients */
-    int64_t row, input_at;  /* floats of `out` from row to row; where the input's share begins */
+    int64_t c_slot;         /* floats from slot to slot of cs: 0 where only the last is kept */
+    float *out;             /* the gates of each step and row, or NULL; backward: their gradients */
+    int64_t row;            /* floats of `out` from row to row */
     const int64_t *batch;   /* rows that take part in step t, or NULL for all */
-    /* rows [r, r + rows) of step t from the sums of panel p in acc, rows of nv vectors */
-    void (*cell)(const sequence *s, int64_t t, int64_t r, int64_t rows, int64_t p, const float *acc);
+    /* rows [r, r + rows) of step t from the sums of panel p, rows of nv vectors: the states' in acc, the input's in `in` */
+    void (*cell)(const sequence *s, int64_t t, int64_t r, int64_t rows, int64_t p, const float *acc, const float *in);
     void (*rest)(const sequence *s, int64_t t, int64_t r, int64_t p); /* a row that does not take part */
     const float *gates_of, *dy;
     float *dh, *dc;         /* backward: what comes from the step before, its product aside */
-    const float *bias;      /* of the recurrent product, where it does not go with the input's share */
     int relu;
     /* the walk's own */
     int backward, by_columns;
-    int64_t k, panels;        /* the product's inner size, and its panels */
-    const float *weights;     /* packed for vectors */
-    char *tiles;              /* packed for matrix tiles, or NULL */
-#if MD_AMX
-    amx_range range;          /* of the weights */
-#endif
+    int64_t panels, block;    /* of each product; steps whose input's share is computed at once */
+    packed by_x, by_h;
+    const float *x;           /* the input: floats from step to step and from row to row */
+    int64_t x_step, x_row;
+    float *share, *bias_x, *bias_h; /* the input's share, and what sums start from: all in panels */
     _Atomic int *status;      /* MD_NOT_MINE: numbers do not split, and all steps are to be done anew on vectors */
 };
 
@@ -47,9 +58,11 @@ void MD_LOCAL(recurrent_rest_back)(const sequence *s, int64_t t, int64_t r, int6
 /* All arrays float32 and, where they are not NULL, in C order without gaps. */
 int MD_LOCAL(recurrent_serves)(const md_array *a, int n, int strided);
 
-/* Slot of the states before and after step t. */
-INLINE float *before(const sequence *s, float *states, int64_t t, int64_t r) { return states + ((t + s->reverse) * s->N + r) * s->H; }
-INLINE float *after(const sequence *s, float *states, int64_t t, int64_t r) { return states + ((t + 1 - s->reverse) * s->N + r) * s->H; }
+/* The states of row r before and after step t. */
+INLINE float *before(const sequence *s, int64_t t, int64_t r) { return s->hs + ((t + s->reverse) * s->N + r) * s->H; }
+INLINE float *after(const sequence *s, int64_t t, int64_t r) { return s->hs + ((t + 1 - s->reverse) * s->N + r) * s->H; }
+INLINE float *cell_before(const sequence *s, int64_t t, int64_t r) { return s->cs + (t + s->reverse) * s->c_slot + r * s->H; }
+INLINE float *cell_after(const sequence *s, int64_t t, int64_t r) { return s->cs + (t + 1 - s->reverse) * s->c_slot + r * s->H; }
 
 /* Calls what a row holds `at` floats further on, a later panel of its gates, into the second-level cache. */
 INLINE void ahead(const sequence *s, const float *gates, int at) {

@@ -42,7 +42,8 @@ def lstm(hs, cs, gates, x, h0, c0, w_ih, w_hh, b_ih, b_hh, sizes, p):
         c[after, rows] = f * c[before, rows] + i * g
         h[after, rows] = o * np.tanh(c[after, rows])
         kept[t, rows] = np.concatenate([i, f, g, o], axis=-1)
-    hs[...], cs[...], gates[...] = h, c, kept
+    last = slice(0, 1) if p.reverse else slice(-1, None)
+    hs[...], cs[...], gates[...] = h, c if len(cs) == len(c) else c[last], kept[:len(gates)]
 
 
 def lstm_backward(dgates, dh0, dc0, gates, cs, w_hh, dy, dh_n, dc_n, sizes, p):
@@ -64,7 +65,7 @@ def lstm_backward(dgates, dh0, dc0, gates, cs, w_hh, dy, dh_n, dc_n, sizes, p):
 
 def gru(hs, gates, x, h0, w_ih, w_hh, b_ih, b_hh, sizes, p):
     z, w_hh = projected(x, w_ih, b_ih), w_hh.astype(np.float64)
-    h, kept = start(p, len(x), hs, h0), np.zeros(gates.shape)
+    h, kept = start(p, len(x), hs, h0), np.zeros((len(x), *gates.shape[1:]))
     for t, before, after, rows in steps(len(x), sizes, p):
         h[after] = h[before]
         r_x, z_x, n_x = np.split(z[t, rows], 3, axis=-1)
@@ -73,7 +74,7 @@ def gru(hs, gates, x, h0, w_ih, w_hh, b_ih, b_hh, sizes, p):
         n_t = np.tanh(n_x + r_t * n_h)
         h[after, rows] = (1 - z_t) * n_t + z_t * h[before, rows]
         kept[t, rows] = np.concatenate([n_h, r_t, z_t, n_t], axis=-1)
-    hs[...], gates[...] = h, kept
+    hs[...], gates[...] = h, kept[:len(gates)]
 
 
 def gru_backward(dgates, dh0, gates, hs, w_hh, dy, dh_n, sizes, p):

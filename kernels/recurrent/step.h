@@ -1,6 +1,6 @@
-/* The product of a step: rows of states (backward: of the gates' gradients) times a panel of recurrent weights. It runs on matrix
- * tiles (amx.h) where rows are enough to fill them, else on vectors. Both pack the weights once for all steps; for tiles the rows
- * are split once in each step, for all panels. */
+/* The products of a step: rows of inputs or states (backward: of the gates' gradients) times a panel of weights. They run on
+ * matrix tiles (amx.h) where rows are enough to fill them, else on vectors. Both pack the weights once for all steps, but not for
+ * some few rows: these are dot products. For tiles the rows are split once, for all panels. */
 #ifndef RECURRENT_STEP_H
 #define RECURRENT_STEP_H
 #include "amx.h"
@@ -8,6 +8,7 @@
 
 /* Rows whose sums are in the first-level cache together, and those of a panel, which stay there while they pass. */
 enum { CHUNK = 64, KC = 64 };
+enum { MOST_DOTS = 8 }; /* rows of all steps that packing the weights does not pay for */
 
 /* ---- vectors ---- */
 
@@ -17,15 +18,16 @@ enum { ROWS_OF_3 = 8, ROWS_OF_4 = 6 };
 enum { ROWS_OF_3 = 3, ROWS_OF_4 = 2 };
 #endif
 
-/* acc (+)= a[i][k] panel[k] for k in [k0, k1), `mr` rows and nv vectors in registers. */
-INLINE void tile_sum(const int mr, const int nv, float *acc, const float *const *rows, int64_t k0, int64_t k1, const float *panel) {
+/* acc (+)= a[i][k] panel[k] for k in [k0, k1), `mr` rows and nv vectors in registers; the sums begin with the row `start`. */
+INLINE void tile_sum(const int mr, const int nv, float *acc, const float *start, const float *const *rows, int64_t k0, int64_t k1,
+                     const float *panel) {
     const float *a[ROWS_OF_3];
     vf sum[ROWS_OF_3][4];
 #pragma GCC unroll 8
     for (int i = 0; i < mr; i++) {
         a[i] = rows[i];
 #pragma GCC unroll 4
-        for (int v = 0; v < nv; v++) sum[i][v] = k0 ? vload(acc + (i * nv + v) * VL) : vset(0);
+        for (int v = 0; v < nv; v++) sum[i][v] = vload(k0 ? acc + (i * nv + v) * VL : start + v * VL);
     }
     panel += k0 * nv * VL;
     for (int64_t k = k0; k < k1; k++, panel += nv * VL) {
@@ -45,8 +47,8 @@ INLINE void tile_sum(const int mr, const int nv, float *acc, const float *const 
         for (int v = 0; v < nv; v++) vstore(acc + (i * nv + v) * VL, sum[i][v]);
 }
 
-#define SUM(mr, nv) case mr: tile_sum(mr, nv, acc, a, k0, k1, panel); break;
-static void sum_of_4(int mr, float *acc, const float *const *a, int64_t k0, int64_t k1, const float *panel) {
+#define SUM(mr, nv) case mr: tile_sum(mr, nv, acc, start, a, k0, k1, panel); break;
+static void sum_of_4(int mr, float *acc, const float *start, const float *const *a, int64_t k0, int64_t k1, const float *panel) {
     switch (mr) {
         SUM(1, 4) SUM(2, 4)
 #if VREGS == 32
@@ -54,7 +56,7 @@ static void sum_of_4(int mr, float *acc, const float *const *a, int64_t k0, int6
 #endif
     }
 }
-static void sum_of_3(int mr, float *acc, const float *const *a, int64_t k0, int64_t k1, const float *panel) {
+static void sum_of_3(int mr, float *acc, const float *start, const float *const *a, int64_t k0, int64_t k1, const float *panel) {
     switch (mr) {
         SUM(1, 3) SUM(2, 3) SUM(3, 3)
 #if VREGS == 32
@@ -63,16 +65,18 @@ static void sum_of_3(int mr, float *acc, const float *const *a, int64_t k0, int6
     }
 }
 
-static void vector_product(float *acc, int nv, int64_t rows, int64_t k, const float *const *a, const float *panel) {
+static void vector_product(float *acc, int nv, int64_t rows, int64_t k, const float *start, const float *const *a, const float *panel) {
     const int64_t tiles = md_ceil_div(rows, nv == 4 ? ROWS_OF_4 : ROWS_OF_3), each = rows / tiles, longer = rows % tiles;
-    const int64_t block = rows == 1 ? k : KC;
-    if (!k) memset(acc, 0, (size_t)(rows * nv * VL) * sizeof(float));
-    for (int64_t k0 = 0; k0 < k; k0 += block)
+    const int64_t block = rows == 1 ? md_max(1, k) : KC;
+    int64_t k0 = 0;
+    do {
         for (int64_t tile = 0, i = 0; tile < tiles; tile++) {
             const int mr = (int)(each + (tile < longer));
-            (nv == 4 ? sum_of_4 : sum_of_3)(mr, acc + i * nv * VL, a + i, k0, md_min(k, k0 + block), panel);
+            (nv == 4 ? sum_of_4 : sum_of_3)(mr, acc + i * nv * VL, start, a + i, k0, md_min(k, k0 + block), panel);
             i += mr;
         }
+        k0 += block;
+    } while (k0 < k);
 }
 
 /* Where vector v of panel p belongs among the columns of the product; *cols of its lanes exist. A panel of the forward product
@@ -83,19 +87,43 @@ INLINE int64_t column(const sequence *s, int64_t p, int v, int64_t *cols) {
     return joint ? j : v * s->H + j;
 }
 
-typedef struct { const sequence *s; const float *w; float *to; } packing;
+typedef struct { const sequence *s; const packed *m; char *to; } packing;
 
-static void pack_vectors(int64_t p, void *ctx) { /* the weights (gates H, H): forward turned, backward as they are */
+/* Where the weights of vector v of panel p begin; from one of its lanes to the next it is `lane`, along k it is `along`. */
+INLINE const float *weights_at(const sequence *s, const packed *m, int64_t p, int v, int64_t *cols, int64_t *lane, int64_t *along) {
+    *lane = s->backward ? 1 : m->k;
+    *along = s->backward ? s->H : 1;
+    return m->rows + column(s, p, v, cols) * *lane;
+}
+
+static void pack_vectors(int64_t p, void *ctx) {
     const packing *c = ctx;
-    const sequence *s = c->s;
-    const int64_t width = s->nv * VL;
-    float *to = c->to + p * width * s->k;
-    for (int v = 0; v < s->nv; v++, to += VL) {
-        int64_t cols;
-        const int64_t at = column(s, p, v, &cols);
-        if (!s->backward) pack_transposed(to, width, c->w + at * s->H, s->H, s->k, cols);
-        for (int64_t i = 0; s->backward && i < s->k; i++) memcpy(to + i * width, c->w + i * s->H + at, (size_t)cols * sizeof(float));
-        for (int64_t i = 0; cols < VL && i < s->k; i++) memset(to + i * width + cols, 0, (size_t)(VL - cols) * sizeof(float));
+    const int64_t width = c->s->nv * VL, k = c->m->k;
+    float *to = (float *)c->to + p * width * k;
+    for (int v = 0; v < c->s->nv; v++, to += VL) {
+        int64_t cols, lane, along;
+        const float *w = weights_at(c->s, c->m, p, v, &cols, &lane, &along);
+        if (!c->s->backward) pack_transposed(to, width, w, lane, k, cols);
+        for (int64_t i = 0; c->s->backward && i < k; i++) memcpy(to + i * width, w + i * along, (size_t)cols * sizeof(float));
+        for (int64_t i = 0; cols < VL && i < k; i++) memset(to + i * width + cols, 0, (size_t)(VL - cols) * sizeof(float));
+    }
+}
+
+/* Forward, with weights as they are: row by row, so that each lane's sum lies in a vector of its own. */
+static void dot_product(const sequence *s, const packed *m, float *acc, const float *start, int64_t rows, const float *const *a, int64_t p) {
+    for (int v = 0; v < s->nv; v++) {
+        int64_t cols, lane, along;
+        const float *w = weights_at(s, m, p, v, &cols, &lane, &along);
+        for (int64_t i = 0; i < rows; i++) {
+            vf sum[VL];
+            for (int j = 0; j < VL; j++) sum[j] = vset(0);
+            for (int64_t k = 0; k < m->k; k += VL) {
+                const vf x = load(a[i] + k, m->k - k);
+#pragma GCC unroll 16
+                for (int j = 0; j < VL; j++) sum[j] += x * load(w + (j < cols ? j : 0) * lane + k, m->k - k);
+            }
+            vstore(acc + (i * s->nv + v) * VL, cols ? vload(start + v * VL) + vsums(sum) : vset(0));
+        }
     }
 }
 
@@ -109,64 +137,63 @@ typedef struct { /* rows of the left operand, and their parts */
 #if MD_AMX
 enum { TILE_STEP = AMX_PARTS * AMX_TILE }; /* bytes of 32 of k and 16 rows or columns */
 
-INLINE int64_t strip_bytes(const sequence *s) { return md_ceil_div(s->k, AMX_K) * TILE_STEP; }
+INLINE int64_t strip_bytes(const packed *m) { return md_ceil_div(m->k, AMX_K) * TILE_STEP; }
 /* Behind the panels stand their ranges. */
-INLINE amx_range *ranges_of(const sequence *s, char *tiles) { return (amx_range *)(tiles + s->panels * s->nv * strip_bytes(s)); }
+INLINE amx_range *ranges_of(const sequence *s, const packed *m, char *tiles) {
+    return (amx_range *)(tiles + s->panels * s->nv * strip_bytes(m));
+}
 
 static void pack_tiles(int64_t p, void *ctx) { /* pairs of vectors side by side */
     const packing *c = ctx;
-    const sequence *s = c->s;
-    char *const tiles = (char *)c->to;
+    const int nv = c->s->nv;
     amx_range range = amx_no_numbers;
-    for (int v = 0; v < s->nv; v++) {
-        const int pair = v / 2 * 2, across = s->nv - pair > 1 ? 2 : 1;
-        int64_t cols;
-        const int64_t at = column(s, p, v, &cols), rs = s->backward ? 1 : s->H, ks = s->backward ? s->H : 1;
-        char *to = tiles + (p * s->nv + pair) * strip_bytes(s) + (v - pair) * AMX_TILE;
-        range = amx_both(range, amx_pack(to, across * TILE_STEP, across * AMX_TILE, c->w + at * rs, rs, ks, cols, s->k, 1));
+    for (int v = 0; v < nv; v++) {
+        const int pair = v / 2 * 2, across = nv - pair > 1 ? 2 : 1;
+        int64_t cols, lane, along;
+        const float *w = weights_at(c->s, c->m, p, v, &cols, &lane, &along);
+        char *to = c->to + (p * nv + pair) * strip_bytes(c->m) + (v - pair) * AMX_TILE;
+        range = amx_both(range, amx_pack(to, across * TILE_STEP, across * AMX_TILE, w, lane, along, cols, c->m->k, 1));
     }
-    ranges_of(s, tiles)[p] = range;
+    ranges_of(c->s, c->m, c->to)[p] = range;
 }
 
-/* The weights as tiles: 0 where there is no memory. s->tiles stays NULL where they do not split. */
-static int begin_tiles(sequence *s, const md_array *w, const float *rows) {
+/* The weights as tiles: 0 where there is no memory. m->tiles stays NULL where they do not split. */
+static int begin_tiles(const sequence *s, packed *m, int slot, const md_array *w) {
     int filled;
-    char *tiles = md_keep(MD_SLOT_D, (size_t)(s->panels * s->nv * strip_bytes(s)) + (size_t)s->panels * sizeof(amx_range), w, &filled);
+    char *tiles = md_keep(slot, (size_t)(s->panels * s->nv * strip_bytes(m)) + (size_t)s->panels * sizeof(amx_range), w, &filled);
     if (!tiles) return 0;
-    packing c = {.s = s, .w = rows, .to = (float *)tiles};
+    packing c = {s, m, tiles};
     if (!filled) md_parallel(s->panels, pack_tiles, &c);
-    s->range = amx_no_numbers;
-    for (int64_t p = 0; p < s->panels; p++) s->range = amx_both(s->range, ranges_of(s, tiles)[p]);
-    if (amx_fits(amx_no_numbers, s->range)) s->tiles = tiles;
+    m->range = amx_no_numbers;
+    for (int64_t p = 0; p < s->panels; p++) m->range = amx_both(m->range, ranges_of(s, m, tiles)[p]);
+    if (amx_fits(amx_no_numbers, m->range)) m->tiles = tiles;
     return 1;
 }
 
-static int split_rows(const sequence *s, left_rows *l, int64_t rows) {
-    char *const to = md_scratch(MD_SLOT_B, (size_t)(md_ceil_div(rows, AMX_ROWS) * strip_bytes(s)));
-    if (!to) return MD_NO_MEMORY;
+INLINE int64_t split_bytes(const packed *m, int64_t rows) { return md_ceil_div(rows, AMX_ROWS) * strip_bytes(m); }
+static int split_rows(const packed *m, left_rows *l, int64_t rows, char *to) {
     amx_range range = amx_no_numbers;
     for (int64_t i = 0; i < rows; i += AMX_ROWS)
-        range = amx_both(range, amx_pack(to + i / AMX_ROWS * strip_bytes(s), TILE_STEP, AMX_TILE, l->x + i * l->stride, l->stride, 1,
-                                         md_min(AMX_ROWS, rows - i), s->k, 0));
+        range = amx_both(range, amx_pack(to + i / AMX_ROWS * strip_bytes(m), TILE_STEP, AMX_TILE, l->x + i * l->stride, l->stride, 1,
+                                         md_min(AMX_ROWS, rows - i), m->k, 0));
     l->parts = to;
-    return amx_fits(range, s->range) ? MD_DONE : MD_NOT_MINE;
+    return amx_fits(range, m->range) ? MD_DONE : MD_NOT_MINE;
 }
 
-static void tile_product(const sequence *s, float *acc, const char *parts, int64_t rows, int64_t p) {
-    static const float zeros[2 * VL];
-    const int64_t strip = strip_bytes(s);
-    const char *b = s->tiles + p * s->nv * strip;
-    amx_args t = {.steps = md_ceil_div(s->k, AMX_K), .a_row = 64, .a_tile = strip,
-                  .a_part = AMX_TILE, .ldy = s->nv * VL, .start = zeros};
-    for (int v = 0; v < s->nv; v += 2) {
-        const int across = s->nv - v > 1 ? 2 : 1;
+static void tile_product(const packed *m, float *acc, int nv, int64_t rows, const float *start, const char *parts, int64_t p) {
+    const int64_t strip = strip_bytes(m);
+    const char *b = m->tiles + p * nv * strip;
+    amx_args t = {.steps = md_ceil_div(m->k, AMX_K), .a_row = 64, .a_tile = strip, .a_part = AMX_TILE, .ldy = nv * VL};
+    for (int v = 0; v < nv; v += 2) {
+        const int across = nv - v > 1 ? 2 : 1;
+        t.start = start + v * VL;
         for (int64_t i = 0; i < rows; i += 2 * AMX_ROWS) {
             const int more = i + 2 * AMX_ROWS < rows;
             t.a = parts + i / AMX_ROWS * strip;
             t.next_a = more ? t.a + 2 * strip : parts;
             t.b = b;
             t.next_b = more ? b : b + across * strip;
-            t.y = acc + (i * s->nv + v) * VL;
+            t.y = acc + (i * nv + v) * VL;
             amx_multiply(rows - i > AMX_ROWS ? 2 : 1, across, &t);
         }
         b += across * strip;
@@ -183,9 +210,10 @@ AMX_CODE static void release(void) { amx_end(); }
  * then never wait; but then each goes through all weights, which the second-level cache may not hold, and for few rows. */
 static int by_columns(const sequence *s, int64_t threads, int tiles) {
     enum { IN_CACHE = 5 << 19 };
-    if (threads == 1 || s->N < 8 * threads) return threads > 1;
-    if ((tiles ? 6 : 4) * s->gates * s->H * s->H > IN_CACHE) return 1;
-    return tiles && !s->backward && s->N < AMX_ROWS * threads;
+    const int64_t bytes = (tiles ? 6 : 4) * s->gates * s->H * s->H;
+    if (threads == 1 || s->N < 8 * threads) return md_get_threads() > 1;
+    if (bytes > IN_CACHE) return 1;
+    return tiles && !s->backward && s->N - (bytes > IN_CACHE / 2) < AMX_ROWS * threads;
 }
 
 /* How many threads the steps are worth. */
@@ -193,50 +221,74 @@ static int64_t useful_threads(const sequence *s) {
     return 2 * s->N * s->gates * s->H * s->H < MD_SMALL_FLOPS ? 1 : md_get_threads();
 }
 
-/* The weights (gates H, H) from `rows` on, which are those of w or follow from them. 0: no memory. */
-static int begin_product(sequence *s, const md_array *w, const float *rows, __attribute__((unused)) int tiles) {
-    const int64_t threads = useful_threads(s);
-    s->tiles = NULL;
+static int64_t share_threads(const sequence *s) {
+    const int64_t flops = 2 * s->block * s->N * s->gates * s->H * s->by_x.k;
+    return flops < MD_SMALL_FLOPS ? 1 : md_min(md_get_threads(), s->panels);
+}
+
+/* Packs m->rows, which are those of w or follow from them, for so many rows of `each` task and step. 0: no memory. */
+static int begin_product(const sequence *s, packed *m, int slot, const md_array *w, __attribute__((unused)) int64_t each,
+                         __attribute__((unused)) int64_t steps, __attribute__((unused)) int tiles) {
+    m->tiles = NULL;
+    m->vectors = NULL;
 #if MD_AMX
-    s->by_columns = by_columns(s, threads, 1);
-    const int64_t each = s->by_columns ? s->N : s->N / threads;
-    if (tiles && md_has_amx() && each >= 12 && s->H >= 32 && s->T * each >= 96) {
-        if (!begin_tiles(s, w, rows)) return 0;
-        if (s->tiles) return 1;
+    if (tiles && md_has_amx() && each >= 12 && m->k >= 32 && s->H >= 32 && steps * each >= 96) {
+        if (!begin_tiles(s, m, slot, w)) return 0;
+        if (m->tiles) return 1;
     }
 #endif
-    s->by_columns = by_columns(s, threads, 0);
+    if (!s->backward && !w->constant && s->T * s->N <= MOST_DOTS) return 1;
     int filled;
-    float *to = md_keep(MD_SLOT_A, (size_t)(s->panels * s->nv * VL * s->k + 1) * sizeof(float), w, &filled);
-    packing c = {.s = s, .w = rows, .to = to};
+    char *to = md_keep(slot, (size_t)(s->panels * s->nv * VL * m->k + 1) * sizeof(float), w, &filled);
+    packing c = {s, m, to};
     if (to && !filled) {
-        if (8 * s->gates * s->H * s->H < MD_SMALL_FLOPS) for (int64_t p = 0; p < s->panels; p++) pack_vectors(p, &c);
+        if (8 * s->gates * s->H * m->k < MD_SMALL_FLOPS) for (int64_t p = 0; p < s->panels; p++) pack_vectors(p, &c);
         else md_parallel(s->panels, pack_vectors, &c);
     }
-    s->weights = to;
+    m->vectors = (float *)to;
     return to != NULL;
+}
+
+/* The same for the weights of the states, or backward of the gates, and how the threads share the steps. */
+static int begin_step(sequence *s, const md_array *w, int tiles) {
+    const int64_t threads = useful_threads(s);
+    s->by_columns = by_columns(s, threads, tiles);
+    const int64_t each = s->by_columns ? s->N : s->N / threads;
+    if (!begin_product(s, &s->by_h, MD_SLOT_A, w, each, s->T, tiles)) return 0;
+    if (!s->by_h.tiles) s->by_columns = by_columns(s, threads, 0);
+    return 1;
 }
 
 /* Before the first and after the last product of a task. */
 static void begin_task(__attribute__((unused)) const sequence *s) {
 #if MD_AMX
-    if (s->tiles) configure();
+    if (s->by_x.tiles || s->by_h.tiles) configure();
 #endif
 }
 static void end_task(__attribute__((unused)) const sequence *s) {
 #if MD_AMX
-    if (s->tiles) release();
+    if (s->by_x.tiles || s->by_h.tiles) release();
 #endif
 }
 
-/* So many rows from x on are to be multiplied. 0, and the reason in *s->status, where that cannot be done. */
-static int take_rows(__attribute__((unused)) const sequence *s, left_rows *l, const float *x, int64_t stride,
-                     __attribute__((unused)) int64_t rows) {
-    l->x = x;
-    l->stride = stride;
+/* Memory of this thread for the parts of so many rows, behind so many floats; NULL, and said so, where there is none. */
+static char *row_memory(const sequence *s, __attribute__((unused)) const packed *m, __attribute__((unused)) int64_t rows, int64_t floats) {
+    int64_t bytes = floats * (int64_t)sizeof(float) + 64;
 #if MD_AMX
-    if (s->tiles) {
-        const int status = split_rows(s, l, rows);
+    if (m->tiles) bytes += split_bytes(m, rows);
+#endif
+    char *memory = md_scratch(MD_SLOT_B, (size_t)bytes);
+    if (!memory) *s->status = MD_NO_MEMORY;
+    return memory;
+}
+
+/* So many rows from x on are to be multiplied by m. 0, and the reason in *s->status, where they do not split. */
+static int take_rows(__attribute__((unused)) const sequence *s, __attribute__((unused)) const packed *m, left_rows *l, const float *x,
+                     int64_t stride, __attribute__((unused)) int64_t rows, __attribute__((unused)) char *memory) {
+    *l = (left_rows){.x = x, .stride = stride};
+#if MD_AMX
+    if (m->tiles) {
+        const int status = split_rows(m, l, rows, memory);
         if (status != MD_DONE) *s->status = status;
         return status == MD_DONE;
     }
@@ -244,16 +296,18 @@ static int take_rows(__attribute__((unused)) const sequence *s, left_rows *l, co
     return 1;
 }
 
-/* acc[i][j] = sum over k of rows[first + i][k] panel p[k][j]. */
-static void product(const sequence *s, float *acc, const left_rows *l, int64_t first, int64_t rows, int64_t p) {
+/* acc[i][j] = start[j] + sum over k of rows[first + i][k] panel p[k][j]. */
+static void product(const sequence *s, const packed *m, float *acc, const float *start, const left_rows *l, int64_t first, int64_t rows,
+                    int64_t p) {
 #if MD_AMX
-    if (s->tiles) {
-        tile_product(s, acc, l->parts + first / AMX_ROWS * strip_bytes(s), rows, p);
+    if (m->tiles) {
+        tile_product(m, acc, s->nv, rows, start, l->parts + first / AMX_ROWS * strip_bytes(m), p);
         return;
     }
 #endif
     const float *a[CHUNK];
     for (int64_t i = 0; i < rows; i++) a[i] = l->x + (first + i) * l->stride;
-    vector_product(acc, s->nv, rows, s->k, a, s->weights + p * s->nv * VL * s->k);
+    if (m->vectors) vector_product(acc, s->nv, rows, m->k, start, a, m->vectors + p * s->nv * VL * m->k);
+    else dot_product(s, m, acc, start, rows, a, p);
 }
 #endif

@@ -284,7 +284,7 @@ def states_of(torch, x, w_hh, *states):
 
 
 @torch_peer("lstm")
-def torch_lstm(torch, x, h0, c0, *weights, **options):
+def torch_lstm(torch, x, h0, c0, *weights, keep=True, **options):
     if options or len(weights) != 4:
         return None
     states = states_of(torch, x, weights[1], h0, c0)
@@ -296,7 +296,7 @@ def torch_lstm(torch, x, h0, c0, *weights, **options):
 
 
 @torch_peer("gru")
-def torch_gru(torch, x, h0, *weights, **options):
+def torch_gru(torch, x, h0, *weights, keep=True, **options):
     if options or len(weights) != 4:
         return None
     h, = states_of(torch, x, weights[1], h0)

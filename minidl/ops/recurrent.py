@@ -53,7 +53,7 @@ def lstm_layer(x, h0, c0, w_ih, w_hh, b_ih=None, b_hh=None, reverse=False, batch
     i, f, g, o = sigmoid, sigmoid, tanh, sigmoid of the parts of w_ih x_t + b_ih + w_hh h + b_hh; c = f c + i g; h = o tanh(c).
     d: lstm_backward. Shapes: x (T, N, I), h0 and c0 (N, H) or None -> y (T, N, H), (N, H), (N, H).
     """
-    hs, cs, gates = kernels.lstm(x, h0, c0, w_ih, w_hh, b_ih, b_hh, reverse, batch_sizes)
+    hs, cs, gates = kernels.lstm(x, h0, c0, w_ih, w_hh, b_ih, b_hh, reverse, batch_sizes, state.recording)
     y, h = outputs(hs, reverse)
     return y, h, outputs(cs, reverse)[1], hs, cs, gates
 
@@ -85,7 +85,7 @@ def gru_layer(x, h0, w_ih, w_hh, b_ih=None, b_hh=None, reverse=False, batch_size
     r, z = sigmoid of the first parts of w_ih x_t + b_ih + w_hh h + b_hh, n = tanh(w_in x_t + b_in + r (w_hn h + b_hn));
     h = (1 - z) n + z h. d: gru_backward. Shapes: x (T, N, I), h0 (N, H) or None -> y (T, N, H), (N, H).
     """
-    hs, gates = kernels.gru(x, h0, w_ih, w_hh, b_ih, b_hh, reverse, batch_sizes)
+    hs, gates = kernels.gru(x, h0, w_ih, w_hh, b_ih, b_hh, reverse, batch_sizes, state.recording)
     return *outputs(hs, reverse), hs, gates
 
 
