@@ -60,8 +60,8 @@ def lstm(x, h0, c0, w_ih, w_hh, b_ih=None, b_hh=None, reverse=False, batch_sizes
         c = f c + i g
         h = o tanh(c)
 
-    x: (T, N, I); h0, c0: (N, H) or None. Returns hs and cs (T + 1, N, H), and the gates (T, N, 4H) for `lstm_backward`. Without
-    keep, cs is the last state alone, (1, N, H), and the gates are empty, (0, N, 4H): nothing goes back from there.
+    x: (T, N, I); h0, c0: (N, H) or None. Returns hs and cs (T + 1, N, H), and the gates (T, N, 4H) for `lstm_backward`.
+    Without keep, cs is the last state alone, (1, N, H), and the gates are empty, (0, N, 4H): nothing goes back from there.
     Raises ValueError where shapes do not fit, TypeError where dtypes differ.
     """
     (steps, batch, hidden), sizes = checked("lstm", 4, x, (h0, c0), w_ih, w_hh, (b_ih, b_hh), batch_sizes)
