@@ -16,7 +16,7 @@ static void share(const sequence *s, int64_t i, int64_t last_i, int64_t r, int64
     const packed *m = &s->by_x;
     const int64_t rows = (last_i - i) * (end - r), floats = md_ceil_div(rows * m->k, VL) * VL, width = s->nv * VL;
     _Alignas(64) float edge[CHUNK * 4 * VL]; /* tiles write whole strips of rows */
-    left_rows left;
+    left_rows left = {0};
     char *memory = row_memory(s, m, rows, floats);
     if (!memory) return;
     for (float *to = (float *)memory; i < last_i; i++)
@@ -36,7 +36,7 @@ static void share(const sequence *s, int64_t i, int64_t last_i, int64_t r, int64
 static void step(const sequence *s, int64_t i, int64_t r, int64_t end, int64_t first, int64_t last) {
     _Alignas(64) float acc[CHUNK * 4 * VL];
     const int64_t t = step_at(s, i), width = s->nv * VL, active = s->batch ? md_max(r, md_min(end, s->batch[t])) : end;
-    left_rows left;
+    left_rows left = {0};
     if (active > r) {
         char *memory = row_memory(s, &s->by_h, active - r, 0);
         if (!memory || !take_rows(s, &s->by_h, &left, before(s, t, r), s->H, active - r, memory)) return;
@@ -66,7 +66,7 @@ static void keep(const sequence *s, int64_t r, int64_t p, const float *acc) {
 static void step_back(const sequence *s, int64_t i, int64_t r, int64_t end, int64_t first, int64_t last) {
     static const float zeros[4 * VL];
     _Alignas(64) float acc[CHUNK * 4 * VL];
-    left_rows left;
+    left_rows left = {0};
     const int64_t t = s->reverse ? i : s->T - 1 - i, later = s->reverse ? t - 1 : t + 1;
     if (i) {
         char *memory = row_memory(s, &s->by_h, end - r, 0);

@@ -60,7 +60,8 @@ MD_KERNEL(gru, 2, 7) {
     const md_array *hs = &a[0], *sizes = &a[8];
     const int64_t H = hs->shape[2];
     sequence s = {.T = hs->shape[0] - 1, .N = hs->shape[1], .H = H, .reverse = p[0] != 0, .gates = 3, .nv = 3,
-                  .hs = (float *)hs->data, .out = a[1].shape[0] ? (float *)a[1].data : NULL, .row = 4 * H, .batch = (const int64_t *)sizes->data, .cell = gru_cell, .rest = gru_rest};
+                  .hs = (float *)hs->data, .out = a[1].shape[0] ? (float *)a[1].data : NULL, .row = 4 * H,
+                  .batch = (const int64_t *)sizes->data, .cell = gru_cell, .rest = gru_rest};
     if (!MD_LOCAL(recurrent_serves)(a, 8, 2) || (s.batch && !md_contiguous(sizes))) return MD_NOT_MINE;
     return MD_LOCAL(recurrent_forward)(&s, &a[2], &a[3], &a[4]);
 }

@@ -64,7 +64,8 @@ static void lstm_cell_back(const sequence *s, int64_t t, int64_t r, int64_t rows
 MD_KERNEL(lstm, 3, 8) {
     const md_array *hs = &a[0], *sizes = &a[10];
     sequence s = {.T = hs->shape[0] - 1, .N = hs->shape[1], .H = hs->shape[2], .reverse = p[0] != 0, .gates = 4, .nv = 4,
-                  .hs = (float *)hs->data, .cs = (float *)a[1].data, .out = a[2].shape[0] ? (float *)a[2].data : NULL, .row = 4 * hs->shape[2],
+                  .hs = (float *)hs->data, .cs = (float *)a[1].data, .row = 4 * hs->shape[2],
+                  .out = a[2].shape[0] ? (float *)a[2].data : NULL,
                   .c_slot = a[1].shape[0] > 1 ? hs->shape[1] * hs->shape[2] : 0,
                   .batch = (const int64_t *)sizes->data, .cell = lstm_cell, .rest = lstm_rest};
     if (!MD_LOCAL(recurrent_serves)(a, 10, 3) || (s.batch && !md_contiguous(sizes))) return MD_NOT_MINE;
@@ -75,7 +76,8 @@ MD_KERNEL(lstm_backward, 3, 7) {
     const md_array *cs = &a[4], *sizes = &a[9];
     sequence s = {.T = cs->shape[0] - 1, .N = cs->shape[1], .H = cs->shape[2], .reverse = p[0] != 0, .gates = 4,
                   .out = (float *)a[0].data, .row = 4 * cs->shape[2], .dh = (float *)a[1].data, .dc = (float *)a[2].data,
-                  .gates_of = (const float *)a[3].data, .cs = (float *)cs->data, .c_slot = cs->shape[1] * cs->shape[2], .dy = (const float *)a[6].data,
+                  .gates_of = (const float *)a[3].data, .cs = (float *)cs->data,
+                  .c_slot = cs->shape[1] * cs->shape[2], .dy = (const float *)a[6].data,
                   .batch = (const int64_t *)sizes->data, .cell = lstm_cell_back, .rest = MD_LOCAL(recurrent_rest_back)};
     if (!MD_LOCAL(recurrent_serves)(a, 9, -1) || (s.batch && !md_contiguous(sizes))) return MD_NOT_MINE;
     return MD_LOCAL(recurrent_backward)(&s, &a[5], 0, &a[7]);

@@ -110,7 +110,8 @@ static void pack_vectors(int64_t p, void *ctx) {
 }
 
 /* Forward, with weights as they are: row by row, so that each lane's sum lies in a vector of its own. */
-static void dot_product(const sequence *s, const packed *m, float *acc, const float *start, int64_t rows, const float *const *a, int64_t p) {
+static void dot_product(const sequence *s, const packed *m, float *acc, const float *start, int64_t rows, const float *const *a,
+                        int64_t p) {
     for (int v = 0; v < s->nv; v++) {
         int64_t cols, lane, along;
         const float *w = weights_at(s, m, p, v, &cols, &lane, &along);
