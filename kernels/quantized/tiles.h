@@ -12,7 +12,7 @@
 #include "md.h"
 #if MD_AMX
 
-enum { STEP = 64, STRIP = 16, SIDE = 32, BLOCK_STEPS = 16, NEAR_BYTES = 1 << 20 /* of a, beside b and y in the second-level cache */ };
+enum { STEP = 64, STRIP = 16, SIDE = 32, BLOCK_STEPS = 16, GROUP = 128, GROUP_BYTES = 1 << 19, NEAR_BYTES = 1 << 20 /* of a, beside b and y in the second-level cache */ };
 enum { TILE_PAIRS, TILE_SIGNED, TILE_UNSIGNED }; /* bfloat16; a int8; a uint8 */
 
 #define TILE_CODE __attribute__((target("amx-tile,amx-bf16,amx-int8,avx512vbmi,prfchw")))
@@ -34,66 +34,83 @@ static const uint8_t to_lanes[2][64] = {
 #define LANES(f) f(0), f(1), f(2), f(3), f(4), f(5), f(6), f(7), f(8), f(9), f(10), f(11), f(12), f(13), f(14), f(15)
     {LANES(LANE_2)}, {LANES(LANE_4)}};
 
-/* One step of n rows of a or columns of b, of whose factors of k bytes each `left` are left; what does not exist becomes zeros. */
+/* Lanes of n <= 16 rows or columns that lie side by side; `rows` neighbours in k exist. */
+TILE_CODE INLINE vf lanes(const char *x, int64_t ks, int64_t n, int64_t rows, const int size) {
+    const __mmask32 mask = (__mmask32)low_bits(n * size);
+    __m512i v = _mm512_setzero_si512();
+    if (size == 2) {
+        if (rows > 0) v = _mm512_zextsi256_si512(_mm256_maskz_loadu_epi8(mask, x));
+        if (rows > 1) v = _mm512_inserti64x4(v, _mm256_maskz_loadu_epi8(mask, x + ks), 1);
+    } else {
+#define QUARTER(q) if (rows > q) v = _mm512_inserti32x4(v, _mm_maskz_loadu_epi8((__mmask16)mask, x + q * ks), q)
+        QUARTER(0);
+        QUARTER(1);
+        QUARTER(2);
+        QUARTER(3);
+#undef QUARTER
+    }
+    return (vf)_mm512_permutexvar_epi8(_mm512_loadu_si512(to_lanes[size == 1]), v);
+}
+
+/* One step of n rows of a or columns of b, of whose factors `left` are left; what does not exist becomes zeros. */
 TILE_CODE INLINE void pack_step(char *to, strip s, int64_t n, int64_t left, const int size, const int along, const int columns) {
     const int64_t k = md_min(left, STEP / size);
+    const __mmask64 mask = low_bits(k * size);
     vf r[STRIP];
-    if (along) {
-        const __mmask64 mask = low_bits(k * size);
 #pragma GCC unroll 16
-        for (int i = 0; i < STRIP; i++) r[i] = i < n ? (vf)_mm512_maskz_loadu_epi8(mask, s.x + i * s.ms) : (vf){0};
-    } else {
-        const __m512i order = _mm512_loadu_si512(to_lanes[size == 1]);
-        const __mmask32 mask = (__mmask32)low_bits(n * size);
-#pragma GCC unroll 16
-        for (int i = 0; i < STRIP; i++) {
-            const char *const x = s.x + i * (4 / size) * s.ks;
-            const int64_t rows = k - i * (4 / size);
-            __m512i v = _mm512_setzero_si512();
-            if (size == 2) {
-                if (rows > 0) v = _mm512_zextsi256_si512(_mm256_maskz_loadu_epi8(mask, x));
-                if (rows > 1) v = _mm512_inserti64x4(v, _mm256_maskz_loadu_epi8(mask, x + s.ks), 1);
-            } else {
-#define QUARTER(q) if (rows > q) v = _mm512_inserti32x4(v, _mm_maskz_loadu_epi8((__mmask16)mask, x + q * s.ks), q);
-                QUARTER(0) QUARTER(1) QUARTER(2) QUARTER(3)
-#undef QUARTER
-            }
-            r[i] = (vf)_mm512_permutexvar_epi8(order, v);
-        }
+    for (int i = 0; i < STRIP; i++) {
+        if (along) r[i] = i < n ? (vf)_mm512_maskz_loadu_epi8(mask, s.x + i * s.ms) : (vf){0};
+        else r[i] = lanes(s.x + i * (4 / size) * s.ks, s.ks, n, k - i * (4 / size), size);
     }
     if (along == columns) vtranspose(r);
 #pragma GCC unroll 16
     for (int i = 0; i < STRIP; i++) vstore((float *)(to + i * STEP), r[i]);
 }
 
-/* All steps of n rows or columns: the first to `to`, the others `apart` bytes from each other. */
-TILE_CODE INLINE void pack_strip_as(char *to, int64_t apart, strip s, int64_t n, int64_t K, const int size, const int along,
-                                    const int columns) {
+/* All steps of n <= 16 rows or columns, a panel's next step being two tiles further. */
+TILE_CODE INLINE void pack_strip_as(char *to, strip s, int64_t n, int64_t K, const int size, const int along, const int columns) {
     const int64_t each = STEP / size;
-    for (; K >= each && n >= STRIP; K -= each, to += apart, s.x += each * s.ks) pack_step(to, s, STRIP, each, size, along, columns);
-    for (; K > 0; K -= each, to += apart, s.x += each * s.ks) pack_step(to, s, n, K, size, along, columns);
+    for (; K >= each && n >= STRIP; K -= each, to += 2 * AMX_TILE, s.x += each * s.ks) pack_step(to, s, STRIP, each, size, along, columns);
+    for (; K > 0; K -= each, to += 2 * AMX_TILE, s.x += each * s.ks) pack_step(to, s, n, K, size, along, columns);
 }
-TILE_CODE __attribute__((noinline)) static void pack_strip(char *to, int64_t apart, strip s, int64_t n, int64_t K, int size, int columns) {
-    if (s.ks == size && columns) size == 1 ? pack_strip_as(to, apart, s, n, K, 1, 1, 1) : pack_strip_as(to, apart, s, n, K, 2, 1, 1);
-    else if (s.ks == size) size == 1 ? pack_strip_as(to, apart, s, n, K, 1, 1, 0) : pack_strip_as(to, apart, s, n, K, 2, 1, 0);
-    else if (s.ms == size && columns) size == 1 ? pack_strip_as(to, apart, s, n, K, 1, 0, 1) : pack_strip_as(to, apart, s, n, K, 2, 0, 1);
-    else if (s.ms == size) size == 1 ? pack_strip_as(to, apart, s, n, K, 1, 0, 0) : pack_strip_as(to, apart, s, n, K, 2, 0, 0);
+TILE_CODE static void pack_strip(char *to, strip s, int64_t n, int64_t K, int size, int columns) {
+    if (s.ks == size && columns) pack_strip_as(to, (strip){s.x, 1, s.ms}, n, K * size, 1, 1, 1);
+    else if (s.ks == size) pack_strip_as(to, (strip){s.x, 1, s.ms}, n, K * size, 1, 1, 0);
+    else if (s.ms == size && !columns) size == 1 ? pack_strip_as(to, s, n, K, 1, 0, 0) : pack_strip_as(to, s, n, K, 2, 0, 0);
     else
-        for (; K > 0; K -= STEP / size, to += apart, s.x += STEP / size * s.ks) { /* put along k first, one by one */
+        for (; K > 0; K -= STEP / size, to += 2 * AMX_TILE, s.x += STEP / size * s.ks) { /* one by one */
             char rows[STRIP * STEP] = {0};
             for (int64_t i = 0; i < n; i++)
                 for (int64_t k = 0; k < md_min(K, STEP / size); k++)
                     memcpy(rows + i * STEP + k * size, s.x + i * s.ms + k * s.ks, (size_t)size);
-            const strip dense = {rows, size, STEP};
-            if (columns) pack_step(to, dense, STRIP, STEP, 1, 1, 1);
-            else memcpy(to, rows, sizeof rows);
+            const strip along = {rows, 1, STEP};
+            if (columns) pack_step(to, along, STRIP, STEP, 1, 1, 1);
+            else pack_step(to, along, STRIP, STEP, 1, 1, 0);
         }
 }
 
-/* Up to 32 rows or columns: two tiles for each step. */
-static void pack_side(char *to, strip s, int64_t n, int64_t K, int size, int columns) {
-    for (int64_t i = 0; i < md_min(n, SIDE); i += STRIP, s.x += STRIP * s.ms, to += AMX_TILE)
-        pack_strip(to, 2 * AMX_TILE, s, md_min(n - i, STRIP), K, size, columns);
+/* Columns of b that lie side by side: whatever a line of the cache holds is used before the next one is read. */
+TILE_CODE INLINE void pack_across(char *to, int64_t panel, strip s, int64_t n, int64_t K, const int size) {
+    enum { LANES_OF_STEP = STEP / 4 };
+    const int64_t each = 4 / size, whole = n / STRIP * STRIP, all = amx_whole(K, STEP / size) / each;
+    for (int64_t lane = 0; lane < all; lane++, K -= each, s.x += each * s.ks) {
+        char *const step = to + lane / LANES_OF_STEP * 2 * AMX_TILE + lane % LANES_OF_STEP * STEP;
+        for (int64_t i = 0; i < n; i += STRIP) {
+            const int64_t count = md_min(STRIP, n - i);
+            const char *const x = s.x + i * size;
+            const vf v = i < whole && K >= each ? lanes(x, s.ks, STRIP, each, size) : lanes(x, s.ks, count, K, size);
+            vstore((float *)(step + i / SIDE * panel + i % SIDE / STRIP * AMX_TILE), v);
+        }
+    }
+}
+
+/* n rows or columns, 32 by 32, panel by panel. */
+TILE_CODE __attribute__((noinline)) static void pack_sides(char *to, strip s, int64_t n, int64_t K, int size, int columns) {
+    const int64_t panel = amx_whole(K * size, STEP) * SIDE;
+    if (columns && s.ms == size && s.ks != size) size == 1 ? pack_across(to, panel, s, n, K, 1) : pack_across(to, panel, s, n, K, 2);
+    else
+        for (int64_t i = 0; i < n; i += STRIP, s.x += STRIP * s.ms)
+            pack_strip(to + i / SIDE * panel + i % SIDE / STRIP * AMX_TILE, s, md_min(n - i, STRIP), K, size, columns);
 }
 
 /* ---- multiplying ---- */
@@ -183,17 +200,18 @@ typedef struct {
     int64_t M, N, K, y_row, bias_s;
     int kind, size, threads;
     char *kept; /* all panels of b, packed, or NULL */
-    int64_t panel; /* bytes of a panel */
+    int64_t panel, group; /* bytes of a panel; columns that are packed together */
     int64_t rows, cols, across, in_place; /* rows and columns of a task, tasks side by side; rows of a that are read where they are */
     _Atomic int status;
 } tiled;
 
 INLINE int strips(int64_t n) { return n > STRIP ? 2 : 1; }
 
-static void pack_panel_of_b(int64_t index, void *ctx) {
+static void pack_group_of_b(int64_t index, void *ctx) {
     const tiled *c = ctx;
-    const int64_t j = index * SIDE;
-    pack_side(c->kept + index * c->panel, (strip){c->b.x + j * c->b.ms, c->b.ks, c->b.ms}, c->N - j, c->K, c->size, 1);
+    const int64_t j = index * c->group;
+    const strip columns = {c->b.x + j * c->b.ms, c->b.ks, c->b.ms};
+    pack_sides(c->kept + j / SIDE * c->panel, columns, md_min(c->group, c->N - j), c->K, c->size, 1);
 }
 
 /* Where a task's rows from m on are for the tiles. */
@@ -212,23 +230,20 @@ TILE_CODE static void tiled_task(int64_t index, void *ctx) {
     const int64_t steps = c->panel / (2 * AMX_TILE), blocks = md_ceil_div(steps, BLOCK_STEPS), block = md_ceil_div(steps, blocks);
     const int64_t first_packed = md_max(m0, c->in_place / SIDE * SIDE), packed_rows = md_max(0, m1 - first_packed);
     char *const a = md_scratch(MD_SLOT_A, (size_t)(md_ceil_div(packed_rows, SIDE) * c->panel) + 64);
-    char *const own = c->kept ? NULL : md_scratch(MD_SLOT_B, (size_t)c->panel);
+    char *const own = c->kept ? NULL : md_scratch(MD_SLOT_B, (size_t)(c->group / SIDE * c->panel));
     char *const sums = md_scratch(MD_SLOT_C, (size_t)(md_ceil_div(m1 - m0, SIDE) * SIDE * SIDE) * 4);
     if (!a || !sums || (!own && !c->kept)) {
         c->status = MD_NO_MEMORY;
         return;
     }
-    for (int64_t m = first_packed; m < m1; m += SIDE)
-        pack_side(a + (m - first_packed) / SIDE * c->panel, (strip){c->a.x + m * c->a.ms, c->a.ks, c->a.ms}, m1 - m, c->K, c->size, 0);
-    const int down_k = c->b.ks != c->size, row_blocks = (int)md_ceil_div(m1 - m0, SIDE);
-    const int far_lines = down_k ? STEP / c->size : SIDE, share = own ? (far_lines + row_blocks - 1) / row_blocks : 0;
-    const int64_t far_row = down_k ? c->b.ks : c->b.ms, far_step = down_k ? far_lines * c->b.ks : STEP;
+    pack_sides(a, (strip){c->a.x + first_packed * c->a.ms, c->a.ks, c->a.ms}, packed_rows, c->K, c->size, 0);
+    const int64_t share = own && c->b.ks == c->size ? md_ceil_div(SIDE, md_ceil_div(m1 - m0, SIDE)) : 0;
     amx_begin();
     for (int64_t j = n0; j < n1; j += SIDE) {
         const int64_t cols = md_min(SIDE, c->N - j);
         const strip columns = {c->b.x + j * c->b.ms, c->b.ks, c->b.ms};
-        if (own) pack_side(own, columns, cols, c->K, c->size, 1);
-        const char *const b = own ? own : c->kept + j / SIDE * c->panel;
+        if (own && (j - n0) % c->group == 0) pack_sides(own, columns, md_min(c->group, n1 - j), c->K, c->size, 1);
+        const char *const b = own ? own + (j - n0) % c->group / SIDE * c->panel : c->kept + j / SIDE * c->panel;
         float bias[SIDE] = {0};
         for (int64_t i = 0; i < cols && c->bias; i++) bias[i] = c->bias[(j + i) * c->bias_s];
         for (int64_t k = 0; k < steps; k += block)
@@ -236,13 +251,13 @@ TILE_CODE static void tiled_task(int64_t index, void *ctx) {
                 const int64_t rows = md_min(SIDE, m1 - m);
                 const int last = k + block >= steps, whole = rows % STRIP == 0 && cols % STRIP == 0, next = m + SIDE >= m1;
                 char *const y = c->y + m * c->y_row + j * 4, *const mine = sums + (m - m0) * SIDE * 4;
-                tile_args t = {.b = b + k * 2 * AMX_TILE, .steps = md_min(block, steps - k), .far_row = far_row, .far_step = far_step};
+                tile_args t = {.b = b + k * 2 * AMX_TILE, .steps = md_min(block, steps - k), .far_row = c->b.ms, .far_step = STEP};
                 left_operand(c, &t, a, m0, next ? m0 : m + SIDE, next && !last ? k + block : next ? 0 : k);
                 t.next_a = t.a;
                 left_operand(c, &t, a, m0, m, k);
                 const int64_t turn = (m - m0) / SIDE * share;
-                t.far = columns.x + SIDE * c->b.ms + k * far_step + turn * far_row;
-                t.far_lines = (int)md_max(0, md_min(share, far_lines - turn));
+                t.far = columns.x + (SIDE + turn) * c->b.ms + k * STEP;
+                t.far_lines = (int)md_max(0, md_min(share, SIDE - turn));
                 t.start = k ? mine : c->bias ? (const char *)bias : NULL;
                 t.start_row = k ? SIDE * 4 : 0;
                 t.y = last && whole ? y : mine;
@@ -285,6 +300,7 @@ static int multiply_by_tiles(const md_array *y, const md_array *a, const md_arra
                .kind = size == 2 ? TILE_PAIRS : a->dtype == MD_U8 ? TILE_UNSIGNED : TILE_SIGNED, .size = size};
     if (bias && bias->data) c.bias = (const float *)bias->data, c.bias_s = bias->stride[0];
     c.panel = amx_whole(c.K * size, STEP) * SIDE;
+    c.group = c.b.ms == size ? md_max(SIDE, md_min(GROUP, md_min(GROUP_BYTES / c.panel * SIDE, amx_whole(c.N, SIDE)))) : SIDE;
     /* Rows 2048 bytes apart share sets of the first-level cache, too few for 32 rows. */
     if (c.a.ks == size && c.K * size % STEP == 0 && c.a.ms % 2048) c.in_place = c.M;
     c.threads = 2.0 * (double)c.M * (double)c.N * (double)c.K < MD_SMALL_FLOPS ? 1 : md_get_threads();
@@ -292,7 +308,7 @@ static int multiply_by_tiles(const md_array *y, const md_array *a, const md_arra
         int filled;
         c.kept = md_keep(MD_SLOT_B, (size_t)(md_ceil_div(c.N, SIDE) * c.panel), b, &filled);
         if (!c.kept) return MD_NO_MEMORY;
-        if (!filled) tiled_all(&c, md_ceil_div(c.N, SIDE), pack_panel_of_b, &c);
+        if (!filled) tiled_all(&c, md_ceil_div(c.N, c.group), pack_group_of_b, &c);
     }
     tiled_share_out(&c);
     tiled_all(&c, md_ceil_div(c.M, c.rows) * c.across, tiled_task, &c);
