@@ -38,6 +38,15 @@ INLINE void vstore(float *p, vf x) { *(vf_mem *)p = x; }
 /* Asks for the line at p early, which may lie beyond the array. Where stores will go too: while they wait for their line, the
  * loads behind them do as well. */
 INLINE void vfetch(const float *p) { __builtin_prefetch(p); }
+/* Keeps the compiler from folding the load of x into every instruction that uses it. */
+#if defined(__x86_64__)
+#define IN_REGISTER(x) __asm__("" : "+v"(x))
+#elif defined(__aarch64__)
+#define IN_REGISTER(x) __asm__("" : "+w"(x))
+#else
+#define IN_REGISTER(x) (void)(x)
+#endif
+
 INLINE vf vset(float x) { return x - (vf){0}; }
 INLINE vi visel(vi mask, vi a, vi b) { return (mask & a) | (~mask & b); }
 INLINE vf vsel(vi mask, vf a, vf b) { return (vf)visel(mask, (vi)a, (vi)b); }

@@ -95,6 +95,20 @@ static inline void ways(int64_t *to, const conv_shape *s, int64_t width) {
 /* Threads for so much work: waking them costs more than little work takes. */
 static inline int64_t threads_for(int64_t flops) { return flops < MD_SMALL_FLOPS ? 1 : md_get_threads(); }
 
+/* Adds the columns of g, cols of nv vectors, to sums. */
+static inline void add_columns(double *sums, int nv, int cols, const float *g, int64_t ldb, int64_t pixels) {
+    for (int v = 0; v < nv; v++) {
+        vf sum[4] = {{0}};
+        int64_t i = 0;
+        for (; i + 4 <= pixels; i += 4)
+#pragma GCC unroll 4
+            for (int r = 0; r < 4; r++) sum[r] += vload(g + (i + r) * ldb + v * VL);
+        for (; i < pixels; i++) sum[0] += vload(g + i * ldb + v * VL);
+        const vf total = (sum[0] + sum[1]) + (sum[2] + sum[3]);
+        for (int j = 0; j < md_min(VL, cols - v * VL); j++) sums[v * VL + j] += total[j];
+    }
+}
+
 /* native_depthwise.c: every channel with a window of its own. MD_NOT_MINE for other convolutions. */
 int MD_LOCAL(depthwise_forward)(const md_array *y, const md_array *x, const md_array *w, const md_array *bias,
                                 const conv_shape *s);
@@ -113,6 +127,17 @@ int MD_LOCAL(grey_forward)(const md_array *y, const md_array *taps, const md_arr
 int MD_LOCAL(few_data)(const md_array *dx, const md_array *g, const md_array *w, const conv_shape *s);
 int MD_LOCAL(few_weight)(const md_array *dw, const md_array *db, const md_array *g, const md_array *taps, const md_array *x,
                          const conv_shape *s);
+
+/* native_product.c: windows of one pixel, which make a matrix product. MD_NOT_MINE for others, or where another way is faster. */
+int MD_LOCAL(product_forward)(const md_array *y, const md_array *x, const md_array *w, const md_array *bias,
+                              const md_array *residual, const conv_shape *s);
+int MD_LOCAL(product_data)(const md_array *dx, const md_array *g, const md_array *w, const conv_shape *s);
+int MD_LOCAL(product_weight)(const md_array *dw, const md_array *db, const md_array *g, const md_array *x, const conv_shape *s);
+
+/* native_pixels.c: few pixels, many channels. MD_NOT_MINE for others. */
+int MD_LOCAL(pixels_forward)(const md_array *y, const md_array *x, const md_array *w, const md_array *bias, const md_array *residual,
+                             const conv_shape *s);
+int MD_LOCAL(pixels_data)(const md_array *dx, const md_array *g, const md_array *w, const conv_shape *s);
 
 /* native_tiles*.c: on matrix tiles (amx.h). MD_NOT_MINE where there are none, they would not be faster, or numbers do not fit. */
 int MD_LOCAL(tiles_forward)(const md_array *y, const md_array *x, const md_array *w, const md_array *bias,

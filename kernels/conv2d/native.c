@@ -134,6 +134,8 @@ static int convolve(const md_array *y, const md_array *taps, const md_array *x, 
     const int plain = !taps && !(residual && residual->data), very_few = s->N * s->oh * s->ow <= VERY_FEW_PIXELS;
     int done = plain ? MD_LOCAL(depthwise_forward)(y, x, w, bias, s) : MD_NOT_MINE;
     if (done == MD_NOT_MINE && plain) done = MD_LOCAL(groups_forward)(y, x, w, bias, s);
+    if (done == MD_NOT_MINE && !taps) done = MD_LOCAL(product_forward)(y, x, w, bias, residual, s);
+    if (done == MD_NOT_MINE && !taps) done = MD_LOCAL(pixels_forward)(y, x, w, bias, residual, s);
     if (done == MD_NOT_MINE && !(residual && residual->data)) done = MD_LOCAL(grey_forward)(y, taps, x, w, bias, s);
     if (done == MD_NOT_MINE && !taps && !very_few) done = MD_LOCAL(tiles_forward)(y, x, w, bias, residual, s);
     if (done == MD_NOT_MINE && !very_few) done = MD_LOCAL(winograd_forward)(y, taps, x, w, bias, residual, s);

@@ -48,19 +48,6 @@ typedef struct {
     const int64_t *way, *corner;
 } weights;
 
-static void add_columns(double *sums, int nv, int cols, const float *g, int64_t ldb, int64_t pixels) {
-    for (int v = 0; v < nv; v++) {
-        vf sum[4] = {{0}};
-        int64_t i = 0;
-        for (; i + 4 <= pixels; i += 4)
-#pragma GCC unroll 4
-            for (int r = 0; r < 4; r++) sum[r] += vload(g + (i + r) * ldb + v * VL);
-        for (; i < pixels; i++) sum[0] += vload(g + i * ldb + v * VL);
-        const vf total = (sum[0] + sum[1]) + (sum[2] + sum[3]);
-        for (int j = 0; j < md_min(VL, cols - v * VL); j++) sums[v * VL + j] += total[j];
-    }
-}
-
 /* Some k rows of one panel of dw, summed over one part of the batch, a block of pixels at a time. */
 static void weight_task(int64_t task, void *ctx) {
     const weights *w = ctx;
@@ -183,6 +170,7 @@ MD_KERNEL(conv2d_backward_weight, 2, 3) {
         return MD_DONE;
     }
     int done = taps->data ? MD_NOT_MINE : MD_LOCAL(depthwise_weight)(dw, db, g, x, &s);
+    if (done == MD_NOT_MINE && !taps->data) done = MD_LOCAL(product_weight)(dw, db, g, x, &s);
     if (done == MD_NOT_MINE) done = MD_LOCAL(few_weight)(dw, db, g, taps, x, &s);
     if (done == MD_NOT_MINE && !taps->data) done = MD_LOCAL(tiles_weight)(dw, db, g, x, &s);
     if (done == MD_NOT_MINE) done = MD_LOCAL(winograd_weight)(dw, db, g, taps, x, &s);
@@ -320,6 +308,8 @@ MD_KERNEL(conv2d_backward_data, 1, 3) {
     if (dx->dtype != MD_F32 || g->dtype != MD_F32 || w->dtype != MD_F32 || !readable(taps)) return MD_NOT_MINE;
     if (!md_size(dx)) return MD_DONE;
     int done = taps->data ? MD_NOT_MINE : MD_LOCAL(depthwise_data)(dx, g, w, &s);
+    if (done == MD_NOT_MINE && !taps->data) done = MD_LOCAL(product_data)(dx, g, w, &s);
+    if (done == MD_NOT_MINE && !taps->data) done = MD_LOCAL(pixels_data)(dx, g, w, &s);
     if (done == MD_NOT_MINE && !taps->data) done = MD_LOCAL(tiles_data)(dx, g, w, &s);
     if (done == MD_NOT_MINE) done = MD_LOCAL(winograd_data)(dx, g, taps, w, &s);
     if (done != MD_NOT_MINE || !taps->data) return done == MD_NOT_MINE ? data_gradient(dx, g, w, &s) : done;

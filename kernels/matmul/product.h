@@ -40,12 +40,13 @@ typedef struct {
 INLINE int64_t whole_vectors(int64_t n) { return md_ceil_div(n, LANES) * LANES; }
 static int panel_vectors(const product *c, int64_t j) { return (int)md_min(c->nv, md_ceil_div(c->N - j, LANES)); }
 
-enum { NONE, RELU, GELU, GELU_TANH, SILU };
+enum { NONE, RELU, GELU, GELU_TANH, SILU, RELU6 = 6 /* of convolutions, in float */ };
 
 INLINE vr activated(vr x, const int activation) {
     if (activation == RELU) return positive(x);
     if (!REAL_IS_DOUBLE) {
         const vf f = (vf)x;
+        if (activation == RELU6) return (vr)vmin(vset(6), (vf)positive(x));
         return activation == GELU ? (vr)vgelu(f) : activation == GELU_TANH ? (vr)vgelu_tanh(f) : activation == SILU ? (vr)vsilu(f) : x;
     }
     for (int i = 0; i < LANES && activation; i++) {
@@ -74,6 +75,7 @@ static void finish(const product *c, const REAL *sums, int64_t sums_ms, part p) 
     case RELU: finish_as(c, sums, sums_ms, p, RELU); break;
     case GELU: finish_as(c, sums, sums_ms, p, GELU); break;
     case GELU_TANH: finish_as(c, sums, sums_ms, p, GELU_TANH); break;
+    case RELU6: finish_as(c, sums, sums_ms, p, RELU6); break;
     default: finish_as(c, sums, sums_ms, p, SILU);
     }
 }

@@ -23,15 +23,6 @@ typedef __typeof__(_Generic((REAL)0, float: (int32_t)0, double: (int64_t)0)) lan
 typedef lane_int vr_int __attribute__((vector_size(VBYTES)));
 #define UNROLL _Pragma("GCC unroll 32")
 
-/* Keeps the compiler from folding the load of x into every instruction that uses it. */
-#if defined(__x86_64__)
-#define IN_REGISTER(x) __asm__("" : "+v"(x))
-#elif defined(__aarch64__)
-#define IN_REGISTER(x) __asm__("" : "+w"(x))
-#else
-#define IN_REGISTER(x) (void)(x)
-#endif
-
 INLINE vr load(const REAL *p) { return *(const vr_mem *)p; }
 INLINE void store(REAL *p, vr x) { *(vr_mem *)p = x; }
 INLINE vr set(REAL x) { return x - (vr){0}; }

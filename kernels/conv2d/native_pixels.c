@@ -1,0 +1,179 @@
+/* Few pixels and many channels, as in the last layers of a small image: there are more weights than a core can hold, and to read
+ * them takes as long as their products. So they are read once, in the order in which they lie (kh, kw, C, O) and without a copy, and
+ * a tap of the window meets just the pixels that it reaches: windows at the edges have fewer.
+ *
+ *   forward   y[pixel][o]      = sum over taps and c of x[pixel + tap][c] * w[tap][c][o]     a task: some of the rows [tap][c]
+ *   by data   dx[pixel + tap][c] = sum over taps and o of g[pixel][o] * w[tap][c][o]         a task: some channels c
+ *
+ * Forward, vectors lie along o; the sums of a few parts of the rows, as many whatever the threads, are added at the end. By data
+ * vectors lie along o too, which is summed over: a tile is dot products. */
+#include "conv.h"
+
+enum {
+    MOST_PIXELS = 64, MOST_FOR_TILES = 32, /* of y; where matrix tiles are the other way */
+    LEAST_WEIGHTS = 1 << 17, /* floats */
+    PARTS = 4,
+    BLOCK = 32,              /* rows of w at a time: what a panel of their columns holds stays in the first cache */
+    DOT_CHANNELS = 4, DOT_PIXELS = VL / DOT_CHANNELS, /* of a tile of dot products */
+};
+
+typedef struct { int64_t in, out; } meeting; /* pixels of x and y, that a tap joins */
+
+typedef struct {
+    conv_shape s;
+    const float *x, *w; /* x: or the gradient of y */
+    float *y;           /* or that of x */
+    const float *bias, *residual;
+    const meeting *met; /* of each tap, `pixels` of them at most */
+    const int64_t *count;
+    int64_t pixels, tasks; /* of y; by data */
+    int64_t cols;       /* of a task, forward */
+    float *sums;        /* [part][pixel][o] */
+} few;
+
+static int suits(const conv_shape *s, const md_array *w) {
+    const int64_t most = md_has_amx() ? MOST_FOR_TILES : MOST_PIXELS;
+    return s->G == 1 && lies_flat(w) && s->kh * s->kw > 1 && s->O % VL == 0 && s->C % DOT_CHANNELS == 0 &&
+           s->N * s->oh * s->ow <= most && s->K * s->O >= LEAST_WEIGHTS;
+}
+
+/* Lists for each tap the pixels that meet. */
+static void list_meetings(meeting *met, int64_t *count, const conv_shape *s) {
+    const int64_t pixels = s->N * s->oh * s->ow;
+    for (int64_t tap = 0; tap < s->kh * s->kw; tap++, met += pixels) {
+        count[tap] = 0;
+        for (int64_t i = 0; i < pixels; i++) {
+            const int64_t row = i / s->ow % s->oh * s->sh + tap / s->kw * s->dh - s->ph, column = i % s->ow * s->sw + tap % s->kw * s->dw - s->pw;
+            if (row >= 0 && row < s->H && column >= 0 && column < s->W)
+                met[count[tap]++] = (meeting){(i / s->ow / s->oh * s->H + row) * s->W + column, i};
+        }
+    }
+}
+
+/* The lists, and `more` floats of memory behind them; NULL without memory. */
+static float *prepare(few *f, int64_t more) {
+    const conv_shape *s = &f->s;
+    const int64_t taps = s->kh * s->kw;
+    f->pixels = s->N * s->oh * s->ow;
+    char *memory = md_scratch(MD_SLOT_A, (size_t)(taps * f->pixels) * sizeof(meeting) + (size_t)taps * sizeof(int64_t) +
+                                             (size_t)more * sizeof(float));
+    if (!memory) return NULL;
+    meeting *const met = (meeting *)memory;
+    int64_t *const count = (int64_t *)(met + taps * f->pixels);
+    list_meetings(met, count, s);
+    f->met = met;
+    f->count = count;
+    return (float *)(count + taps);
+}
+
+/* ---- forward ---- */
+
+static void rows_task(int64_t task, void *ctx) {
+    const few *f = ctx;
+    const conv_shape *s = &f->s;
+    const int64_t O = s->O, part = task % PARTS, j0 = task / PARTS * f->cols, j1 = md_min(O, j0 + f->cols), end = s->K * (part + 1) / PARTS;
+    float *const sums = f->sums + part * f->pixels * O;
+    int64_t along[BLOCK];
+    for (int64_t k = 0; k < BLOCK; k++) along[k] = k;
+    for (int64_t i = 0; i < f->pixels; i++) memset(sums + i * O + j0, 0, (size_t)(j1 - j0) * sizeof(float));
+    for (int64_t k = s->K * part / PARTS, next; k < end; k = next) {
+        const int64_t tap = k / s->C, c = k % s->C, count = f->count[tap];
+        const meeting *const met = f->met + tap * f->pixels;
+        next = md_min(md_min(end, k + BLOCK), (tap + 1) * s->C);
+        for (int64_t j = j0; j < j1; j += PANEL) {
+            const float *a[PANEL_ROWS];
+            float *y[PANEL_ROWS];
+            const int64_t cols = md_min(PANEL, j1 - j);
+            const int nv = (int)(cols / VL);
+            const panel_args t = {.k = next - k, .a = a, .off = along, .b = f->w + k * O + j, .ldb = O, .y = y, .cols = (int)cols, .add = 1};
+            for (int64_t i = 0, rows; i < count; i += rows) {
+                rows = panel_rows(nv, count - i);
+                for (int r = 0; r < rows; r++) {
+                    a[r] = f->x + met[i + r].in * s->C + c;
+                    y[r] = sums + met[i + r].out * O + j;
+                }
+                panel_tile(nv, (int)rows, &t);
+            }
+        }
+    }
+}
+
+static void finish_pixel(int64_t i, void *ctx) {
+    const few *f = ctx;
+    const int64_t O = f->s.O, all = f->pixels * O;
+    for (int64_t o = i * O; o < (i + 1) * O; o += VL) {
+        vf sum = f->bias ? vload(f->bias + o - i * O) : (vf){0};
+        for (int part = 0; part < PARTS; part++) sum += vload(f->sums + part * all + o);
+        if (f->residual) sum += vload(f->residual + o);
+        vstore(f->y + o, activated(sum, f->s.activation));
+    }
+}
+
+int MD_LOCAL(pixels_forward)(const md_array *y, const md_array *x, const md_array *w, const md_array *bias, const md_array *residual,
+                             const conv_shape *s) {
+    if (!suits(s, w) || (residual->data && !md_channels_last(residual))) return MD_NOT_MINE;
+    const int64_t threads = md_get_threads(), groups = md_min(s->O / VL, md_ceil_div(threads, PARTS));
+    few f = {.s = *s, .w = (const float *)w->data, .y = (float *)y->data, .bias = (const float *)bias->data,
+             .residual = (const float *)residual->data, .cols = md_ceil_div(s->O / VL, groups) * VL};
+    f.sums = prepare(&f, PARTS * md_size(y));
+    if (!f.sums || !(f.x = dense(x, MD_SLOT_D, threads))) return MD_NO_MEMORY;
+    run_tasks(threads, PARTS * md_ceil_div(s->O, f.cols), rows_task, &f);
+    run_tasks(threads, f.pixels, finish_pixel, &f);
+    return MD_DONE;
+}
+
+/* ---- by data ---- */
+
+/* Lane p * DOT_CHANNELS + c is the dot product of g[p] with row c of w; `ahead` is fetched, O floats. */
+INLINE vf dots(const float *const *g, const float *w, int64_t O, const float *ahead) {
+    vf acc[VL];
+#pragma GCC unroll 16
+    for (int i = 0; i < VL; i++) acc[i] = (vf){0};
+    for (int64_t o = 0; o < O; o += VL) {
+        vf factor[DOT_PIXELS];
+        vfetch(ahead + o);
+#pragma GCC unroll 4
+        for (int p = 0; p < DOT_PIXELS; p++) factor[p] = vload(g[p] + o);
+#pragma GCC unroll 4
+        for (int c = 0; c < DOT_CHANNELS; c++) {
+            vf row = vload(w + c * O + o);
+            IN_REGISTER(row);
+#pragma GCC unroll 4
+            for (int p = 0; p < DOT_PIXELS; p++) acc[p * DOT_CHANNELS + c] += factor[p] * row;
+        }
+    }
+    return vsums(acc);
+}
+
+static void channels_task(int64_t task, void *ctx) {
+    const few *f = ctx;
+    const conv_shape *s = &f->s;
+    const int64_t tiles = s->C / DOT_CHANNELS, c0 = tiles * task / f->tasks * DOT_CHANNELS, c1 = tiles * (task + 1) / f->tasks * DOT_CHANNELS;
+    for (int64_t i = 0; i < s->N * s->H * s->W; i++) memset(f->y + i * s->C + c0, 0, (size_t)(c1 - c0) * sizeof(float));
+    for (int64_t tap = 0; tap < s->kh * s->kw; tap++)
+        for (int64_t c = c0; c < c1; c += DOT_CHANNELS) {
+            const meeting *const met = f->met + tap * f->pixels;
+            const int64_t count = f->count[tap];
+            const float *const w = f->w + (tap * s->C + c) * s->O, *ahead = w + DOT_CHANNELS * s->O;
+            for (int64_t i = 0; i < count; i += DOT_PIXELS, ahead += s->O) {
+                const float *g[DOT_PIXELS];
+                float sums[VL];
+                for (int p = 0; p < DOT_PIXELS; p++) g[p] = f->x + met[md_min(i + p, count - 1)].out * s->O;
+                vstore(sums, dots(g, w, s->O, ahead));
+                for (int p = 0; p < md_min(DOT_PIXELS, count - i); p++) {
+                    float *const to = f->y + met[i + p].in * s->C + c;
+                    for (int e = 0; e < DOT_CHANNELS; e++) to[e] += sums[p * DOT_CHANNELS + e];
+                }
+            }
+        }
+}
+
+int MD_LOCAL(pixels_data)(const md_array *dx, const md_array *g, const md_array *w, const conv_shape *s) {
+    if (!suits(s, w) || !md_channels_last(dx)) return MD_NOT_MINE;
+    const int64_t threads = md_get_threads();
+    few f = {.s = *s, .w = (const float *)w->data, .y = (float *)dx->data};
+    if (!prepare(&f, 0) || !(f.x = dense(g, MD_SLOT_D, threads))) return MD_NO_MEMORY;
+    f.tasks = md_min(s->C / DOT_CHANNELS, 4 * threads);
+    run_tasks(threads, f.tasks, channels_task, &f);
+    return MD_DONE;
+}
