@@ -109,7 +109,7 @@ case("mish", F.mish, lambda x: x * np.tanh(np.log1p(np.exp(x))), real(9))
 case("softsign", F.softsign, lambda x: x / (1 + np.abs(x)), distinct(9) + 0.1)
 case("tanhshrink", F.tanhshrink, lambda x: x - np.tanh(x), 1 + positive(9))
 case("glu", F.glu, lambda x: x[:, :2] * sigmoid(x[:, 2:]), real(3, 4))
-case("softmin", F.softmin, lambda x: np.exp(-x) / np.exp(-x).sum(-1, keepdims=True), real(3, 4))
+case("softmin", lambda x: F.softmin(x, -1), lambda x: np.exp(-x) / np.exp(-x).sum(-1, keepdims=True), real(3, 4))
 case("hardtanh", lambda x: F.hardtanh(x, -0.4, 0.9), lambda x: np.clip(x, -0.4, 0.9), distinct(12) + 0.1)
 case("hardsigmoid", F.hardsigmoid, lambda x: np.clip(x / 6 + 0.5, 0, 1), 2 * distinct(12) - 2.9)
 case("hardswish", F.hardswish, lambda x: x * np.clip(x / 6 + 0.5, 0, 1), 2 * distinct(12) - 2.9)
@@ -240,6 +240,49 @@ for k in (-1, 0, 1):
     same("triu", real(2, 3, 4), k=k)
     same("diagonal", real(3, 4), offset=k)
 case("diagonal", lambda x: m.diagonal(x, 1, -2, -1), lambda x: np.diagonal(x, 1, -2, -1), real(2, 3, 4))
+
+# ---- lengths, distances, and losses of them ----
+def lengths(x, axis=-1):
+    return np.sqrt((x * x).sum(axis, keepdims=True))
+
+
+def hinge(x):
+    return np.maximum(x, 0)
+
+
+case("normalize", F.normalize, lambda x: x / lengths(x, 1), real(2, 3, 2))
+case("pairwise_distance", F.pairwise_distance, lambda x, y: lengths(x - y + 1e-6)[..., 0], real(4, 3), real(3))
+case("cosine_similarity", lambda x, y: F.cosine_similarity(x, y, dim=-2),
+     lambda x, y: (x * y).sum(-2) / (lengths(x, -2) * lengths(y, -2))[:, 0], real(2, 3, 4), real(1, 3, 1).repeat(4, 2))
+case("pdist", F.pdist, lambda x: np.array([lengths(x[i] - x[j])[0] for i in range(4) for j in range(i + 1, 4)]), real(4, 3))
+LOG_P, Q, SIDES = np.log(positive(3, 4)), positive(3, 4), np.sign(real(3, 4)).astype(int)
+case("kl_div", lambda x, t: F.kl_div(x, t, reduction="batchmean"), lambda x, t: (t * (np.log(t) - x)).sum() / 3, LOG_P, Q)
+case("kl_div of logarithms", lambda x, t: F.kl_div(x, t, "sum", True), lambda x, t: (np.exp(t) * (t - x)).sum(), LOG_P,
+     real(3, 4))
+case("poisson_nll_loss", lambda x, t: F.poisson_nll_loss(x, t, full=True), lambda x, t: np.mean(
+    np.exp(x) - t * x + np.where(t > 1, t * np.log(t) - t + np.log(2 * np.pi * t) / 2, 0)), real(3, 4), Q)
+case("gaussian_nll_loss", F.gaussian_nll_loss, lambda x, t, v: np.mean(np.log(v) + (x - t)**2 / v) / 2,
+     real(3, 4), real(3, 4), positive(3, 1))
+case("hinge_embedding_loss", lambda x, t: F.hinge_embedding_loss(x, t, 0.5),
+     lambda x, t: np.mean(np.where(t > 0, x, hinge(0.5 - x))), distinct(3, 4), SIDES)
+case("margin_ranking_loss", lambda x, y, t: F.margin_ranking_loss(x, y, t, 0.1),
+     lambda x, y, t: np.mean(hinge(0.1 - t * (x - y))), distinct(4), real(4), SIDES[0])
+case("soft_margin_loss", F.soft_margin_loss, lambda x, t: np.mean(np.log(1 + np.exp(-t * x))), real(3, 4), SIDES)
+case("multilabel_soft_margin_loss", F.multilabel_soft_margin_loss,
+     lambda x, t: np.mean(np.log(1 + np.exp((1 - 2 * t) * x))), real(3, 4), (SIDES + 1) // 2)
+case("multi_margin_loss", lambda x, t, w: F.multi_margin_loss(x, t, p=2, weight=w), lambda x, t, w: np.mean(
+    [w[k] * sum(hinge(1 - x[i, k] + x[i, j])**2 for j in range(3) if j != k) / 3 for i, k in enumerate(t)]),
+     distinct(2, 3), np.array([1, 0]), positive(3))
+case("multilabel_margin_loss", F.multilabel_margin_loss,
+     lambda x, t: sum(hinge(1 - x[k] + x[j]) for k in t[:2] for j in (1, 3)) / 4, distinct(4) / 2, np.array([2, 0, -1, 1]))
+case("cosine_embedding_loss", lambda x, y, t: F.cosine_embedding_loss(x, y, t, -0.5), lambda x, y, t: np.mean(
+    np.abs(np.where(t > 0, 1, -0.5) - (x * y).sum(1) / (lengths(x) * lengths(y))[:, 0])), positive(2, 3), positive(2, 3),
+     np.array([1, -1]))
+case("triplet_margin_loss", lambda a, p, n: F.triplet_margin_loss(a, p, n, 3.0, swap=True), lambda a, p, n: np.mean(
+    hinge(3 + lengths(a - p + 1e-6) - np.minimum(lengths(a - n + 1e-6), lengths(p - n + 1e-6)))),
+     real(4, 3), real(4, 3), real(4, 3))
+case("softmax of a number", lambda x: F.softmax(x, dim=0), lambda x: np.ones(()), real())
+case("sum over the axis of a number", lambda x: m.sum(x, axis=0, keepdims=True) * x, lambda x: x * x, real())
 
 # ---- order ----
 for descending in (False, True):

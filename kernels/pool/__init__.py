@@ -39,8 +39,9 @@ def mean_params(op, p, count_include_pad, divisor_override):
 
 
 def pair(op, name, value, least):
-    """(vertical, horizontal) of an int or a pair of them, each at least `least`."""
+    """(vertical, horizontal) of an int or a pair of them, or a tuple of one, each at least `least`."""
     both = (value, value) if isinstance(value, (int, np.integer)) else tuple(value)
+    both = both * 2 if len(both) == 1 else both
     if len(both) != 2 or not all(isinstance(v, (int, np.integer)) and v >= least for v in both):
         raise ValueError(f"{op}: {name}={value!r}: an integer of at least {least}, or two of them, expected")
     return both
@@ -54,7 +55,7 @@ def windows(op, shape, kernel_size, stride, padding, dilation, ceil_mode, activa
     if len(shape) != 4:
         raise ValueError(f"{op}: input of shape {tuple(shape)}: (N, C, H, W) expected")
     k = pair(op, "kernel_size", kernel_size, 1)
-    s = k if stride is None else pair(op, "stride", stride, 1)
+    s = k if stride is None or stride == () else pair(op, "stride", stride, 1)
     p = pair(op, "padding", padding, 0)
     d = pair(op, "dilation", dilation, 1)
     if p[0] > k[0] // 2 or p[1] > k[1] // 2:

@@ -22,7 +22,7 @@ class Axes(NamedTuple):
 def reduction(name, x, axis, keepdims, dtype=None, correction=0.0):
     floating(name, "x", x)
     ndim = x.ndim
-    if axis is None:
+    if axis is None or (ndim == 0 and axis in (0, -1, (0,), (-1,))):  # a number is a line of one, as NumPy has it
         bits = (1 << ndim) - 1
     else:
         bits = 0

@@ -28,7 +28,8 @@ from .modes import DEBUG_TAPE, paused, state, watchers
 from .node import Node, sequence
 from .tensor import Cell, Fields, Tensor
 
-_ALIASES = {"dim": "axis", "keepdim": "keepdims", "input": "x", "other": "x2"}  # PyTorch's names for ours
+_ALIASES = {"dim": "axis", "dims": "axis", "dim1": "axis1", "dim2": "axis2", "keepdim": "keepdims", "input": "x",
+            "other": "x2"}  # PyTorch's names for ours
 NEVER, ALWAYS = -1, -2  # when the tape keeps an argument
 
 

@@ -79,7 +79,8 @@ class Training:
         if loss.of_logits is not None and isinstance(last, loss.undoes):
             self._cut = loss.undoes
             ranking = (*_RANKING, train_metrics.Accuracy) if isinstance(last, nn.Softmax) else _RANKING
-            activations = [None if type(m) in ranking else loss.undoes() for m in metrics]
+            undone = nn.Softmax(-1) if loss.undoes is nn.Softmax else loss.undoes()  # classes are last here
+            activations = [None if type(m) in ranking else undone for m in metrics]
             loss = losses.Loss(loss.name, loss.of_logits, loss.targets)
         metrics = [_Metric(m, a) for m, a in zip(metrics, activations)]
         module = self.network(self._cut)

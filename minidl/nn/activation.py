@@ -135,28 +135,28 @@ class Softplus(Module):
 
 
 class Softmax(Module):
-    """exp(x) / sum(exp(x)) along an axis, dim."""
+    """exp(x) / sum(exp(x)) along an axis, dim; None, as functional.softmax."""
 
-    def __init__(self, dim=-1):
+    def __init__(self, dim=None):
         super().__init__()
         self.dim = dim
 
     def forward(self, x):
-        return ops.softmax(x, self.dim)
+        return F.softmax(x, self.dim)
 
     def extra_repr(self):
         return f"dim={self.dim}"
 
 
 class LogSoftmax(Module):
-    """The logarithm of softmax along an axis, dim."""
+    """The logarithm of softmax along an axis, dim; None, as functional.softmax."""
 
-    def __init__(self, dim=-1):
+    def __init__(self, dim=None):
         super().__init__()
         self.dim = dim
 
     def forward(self, x):
-        return ops.log_softmax(x, self.dim)
+        return F.log_softmax(x, self.dim)
 
     def extra_repr(self):
         return f"dim={self.dim}"
@@ -166,7 +166,7 @@ class Softmin(Softmax):
     """softmax of -x along an axis, dim."""
 
     def forward(self, x):
-        return ops.softmin(x, self.dim)
+        return F.softmin(x, self.dim)
 
 
 class Softmax2d(Module):

@@ -2,6 +2,8 @@
 
 `inplace` is accepted for PyTorch's sake: results have memory of their own.
 """
+import warnings
+
 from .. import ops
 from ..ops import (
     adaptive_avg_pool1d,
@@ -31,7 +33,6 @@ from ..ops import (
     interpolate,
     l1_loss,
     linear,
-    log_softmax,
     logsigmoid,
     lp_pool1d,
     lp_pool2d,
@@ -51,8 +52,6 @@ from ..ops import (
     selu,
     sigmoid,
     smooth_l1_loss,
-    softmax,
-    softmin,
     softshrink,
     softsign,
     tanh,
@@ -61,11 +60,27 @@ from ..ops import (
     unfold,
     where,
 )
+from ..ops.aliases import aliased
 from ..ops.attention import scaled_dot_product_attention
+from ..ops.distance import cosine_similarity, normalize, pairwise_distance, pdist
 from ..ops.embedding import embedding as rows_of
 from ..ops.embedding import embedding_bag, limit_norms, one_hot
 from ..ops.image import pad_sides as pad
 from ..ops.linear_loss import linear_cross_entropy
+from ..ops.margin_loss import (
+    cosine_embedding_loss,
+    gaussian_nll_loss,
+    hinge_embedding_loss,
+    kl_div,
+    margin_ranking_loss,
+    multi_margin_loss,
+    multilabel_margin_loss,
+    multilabel_soft_margin_loss,
+    poisson_nll_loss,
+    soft_margin_loss,
+    triplet_margin_loss,
+    triplet_margin_with_distance_loss,
+)
 from ..ops.norm import batch_norm_given, batch_norm_train, update_statistics
 from ..ops.row_norm import group_norm, instance_norm, layer_norm, local_response_norm, rms_norm
 from .conv import pad_end, pair, resolve_padding
@@ -82,7 +97,9 @@ def relu6(input, inplace=False):
 
 
 def hardtanh(input, min_val=-1.0, max_val=1.0, inplace=False):
-    """input between min_val and max_val."""
+    """input between min_val and max_val. Raises ValueError where these are the wrong way round."""
+    if min_val > max_val:
+        raise ValueError(f"hardtanh: min_val={min_val}, max_val={max_val}: min_val <= max_val expected")
     return ops.hardtanh(input, min_val, max_val)
 
 
@@ -114,6 +131,33 @@ def hardsigmoid(input, inplace=False):
 def hardswish(input, inplace=False):
     """input hardsigmoid(input)."""
     return ops.hardswish(input)
+
+
+def along(function, input, axis, dtype):
+    """function of input in another dtype along an axis; None: PyTorch's choice of earlier days, with a warning."""
+    if axis is None:
+        warnings.warn(f"{function.__name__}: no axis given: 0 for inputs of 0, 1 or 3 axes, else 1", stacklevel=4)
+        axis = 0 if input.ndim in (0, 1, 3) else 1
+    input = input if dtype is None else input.astype(dtype)
+    return function(input[None], axis)[0] if input.ndim == 0 and axis in (0, -1) else function(input, axis)
+
+
+@aliased
+def softmax(input, axis=None, _stacklevel=3, dtype=None):
+    """exp(input) / sum(exp(input)) along an axis, in another dtype if one is given. Shape: kept."""
+    return along(ops.softmax, input, axis, dtype)
+
+
+@aliased
+def log_softmax(input, axis=None, _stacklevel=3, dtype=None):
+    """The logarithm of softmax. Shape: kept."""
+    return along(ops.log_softmax, input, axis, dtype)
+
+
+@aliased
+def softmin(input, axis=None, _stacklevel=3, dtype=None):
+    """softmax of -input. Shape: kept."""
+    return along(ops.softmin, input, axis, dtype)
 
 
 def softplus(input, beta=1.0, threshold=20.0):
@@ -208,7 +252,11 @@ def batch_norm(input, running_mean, running_var, weight=None, bias=None, trainin
         y = y if residual is None else y + residual
         return y if activation is None else ops.relu(y) if activation == "relu" else ops.relu6(y)
     count = input.size // input.shape[1]
-    if count < 2:
+    if eps <= 0:
+        raise ValueError(f"batch_norm: eps={eps} in training: above 0 expected")
+    if count == 0:  # nothing to take statistics of
+        return batch_norm_given(input, weight, bias, *nothing_learned(input), eps)
+    if count == 1:
         raise ValueError(f"batch_norm: input {input.shape} in training: more than one value in each channel expected")
     y, mean, var, _ = batch_norm_train(input, weight, bias, eps) if activation is None else \
         batch_norm_train(input, weight, bias, eps, activation, residual)
@@ -217,17 +265,25 @@ def batch_norm(input, running_mean, running_var, weight=None, bias=None, trainin
     return y
 
 
+def nothing_learned(input):
+    """The mean 0 and the variance 1 of each channel."""
+    return ops.zeros(input.shape[1], dtype=input.dtype), ops.ones(input.shape[1], dtype=input.dtype)
+
+
 __all__ = [
     "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d", "adaptive_max_pool1d", "adaptive_max_pool2d",
     "adaptive_max_pool3d", "alpha_dropout", "avg_pool1d", "avg_pool2d", "avg_pool3d", "batch_norm",
     "binary_cross_entropy", "binary_cross_entropy_with_logits", "celu", "channel_shuffle", "conv1d", "conv2d",
-    "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "cross_entropy", "dropout", "dropout1d",
-    "dropout2d", "dropout3d", "elu", "embedding", "embedding_bag", "feature_alpha_dropout", "fold", "gelu", "glu",
-    "group_norm", "hardshrink", "hardsigmoid", "hardswish", "hardtanh", "huber_loss", "instance_norm", "interpolate",
-    "l1_loss", "layer_norm", "leaky_relu", "linear", "linear_cross_entropy",
-    "local_response_norm", "log_softmax", "logsigmoid", "lp_pool1d",
-    "lp_pool2d", "lp_pool3d", "max_pool1d", "max_pool2d", "max_pool3d", "max_unpool1d", "max_unpool2d",
-    "max_unpool3d", "mish", "mse_loss", "nll_loss", "one_hot", "pad", "pixel_shuffle", "pixel_unshuffle", "prelu",
-    "relu", "relu6", "rms_norm", "rrelu", "scaled_dot_product_attention", "selu", "sigmoid", "silu", "smooth_l1_loss",
-    "softmax", "softmin", "softplus", "softshrink", "softsign", "tanh", "tanhshrink", "threshold", "unfold",
+    "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "cosine_embedding_loss",
+    "cosine_similarity", "cross_entropy", "dropout", "dropout1d", "dropout2d", "dropout3d", "elu", "embedding",
+    "embedding_bag", "feature_alpha_dropout", "fold", "gaussian_nll_loss", "gelu", "glu", "group_norm", "hardshrink",
+    "hardsigmoid", "hardswish", "hardtanh", "hinge_embedding_loss", "huber_loss", "instance_norm", "interpolate",
+    "kl_div", "l1_loss", "layer_norm", "leaky_relu", "linear", "linear_cross_entropy", "local_response_norm",
+    "log_softmax", "logsigmoid", "lp_pool1d", "lp_pool2d", "lp_pool3d", "margin_ranking_loss", "max_pool1d",
+    "max_pool2d", "max_pool3d", "max_unpool1d", "max_unpool2d", "max_unpool3d", "mish", "mse_loss",
+    "multi_margin_loss", "multilabel_margin_loss", "multilabel_soft_margin_loss", "nll_loss", "normalize", "one_hot",
+    "pad", "pairwise_distance", "pdist", "pixel_shuffle", "pixel_unshuffle", "poisson_nll_loss", "prelu", "relu",
+    "relu6", "rms_norm", "rrelu", "scaled_dot_product_attention", "selu", "sigmoid", "silu", "smooth_l1_loss",
+    "soft_margin_loss", "softmax", "softmin", "softplus", "softshrink", "softsign", "tanh", "tanhshrink", "threshold",
+    "triplet_margin_loss", "triplet_margin_with_distance_loss", "unfold",
 ]

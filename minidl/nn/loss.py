@@ -13,10 +13,13 @@ from .module import Module
 class Loss(Module):
     """What all losses have: reduction."""
 
+    reductions = "mean", "sum", "none"
+
     def __init__(self, reduction="mean"):
         super().__init__()
-        if reduction not in ("mean", "sum", "none"):
-            raise ValueError(f"{type(self).__name__}: reduction={reduction!r}: 'mean', 'sum' or 'none' expected")
+        if reduction not in self.reductions:
+            *most, last = map(repr, self.reductions)
+            raise ValueError(f"{type(self).__name__}: reduction={reduction!r}: {', '.join(most)} or {last} expected")
         self.reduction = reduction
 
 
@@ -71,16 +74,18 @@ class CrossEntropyLoss(Loss):
 class LinearCrossEntropyLoss(Loss):
     """A linear layer and the cross entropy of its results, which are not all in memory (functional.linear_cross_entropy).
 
-    out_features: axes of the logits behind the classes, (N, C, *out_features).
+    out_features: axes of the logits behind the classes, (N, C, *out_features). options: as the function's.
     """
 
-    def __init__(self, in_features, num_classes, *, out_features=(), bias=False, reduction="mean", weight=None,
-                 ignore_index=None, label_smoothing=0.0):
+    def __init__(self, in_features, num_classes, *, out_features=(), bias=False, device=None, dtype=None, reduction="mean",
+                 weight=None, ignore_index=None, label_smoothing=0.0, options=None):
         super().__init__(reduction)
+        if not 0 <= label_smoothing <= 1:
+            raise ValueError(f"LinearCrossEntropyLoss: label_smoothing={label_smoothing}: a number in [0, 1] expected")
         self.num_classes, self.out_features = num_classes, tuple(out_features)
         self.ignore_index, self.label_smoothing = ignore_index, label_smoothing
         self.register_buffer("weight", weight)
-        self.linear = Linear(in_features, prod(self.out_features, start=num_classes), bias=bias)
+        self.linear = Linear(in_features, prod(self.out_features, start=num_classes), bias, device, dtype)
 
     def forward(self, input, target):
         shape, bias = (self.num_classes, *self.out_features), self.linear.bias
@@ -123,3 +128,136 @@ class BCEWithLogitsLoss(Loss):
 
     def forward(self, input, target):
         return F.binary_cross_entropy_with_logits(input, target, self.weight, self.reduction, self.pos_weight)
+
+
+class KLDivLoss(Loss):
+    """The divergence of distributions, the input holding logarithms (functional.kl_div)."""
+
+    reductions = (*Loss.reductions, "batchmean")
+
+    def __init__(self, reduction="mean", log_target=False):
+        super().__init__(reduction)
+        self.log_target = log_target
+
+    def forward(self, input, target):
+        return F.kl_div(input, target, self.reduction, self.log_target)
+
+
+class PoissonNLLLoss(Loss):
+    """The loss of counts with a Poisson distribution (functional.poisson_nll_loss)."""
+
+    def __init__(self, log_input=True, full=False, eps=1e-8, reduction="mean"):
+        super().__init__(reduction)
+        self.log_input, self.full, self.eps = log_input, full, eps
+
+    def forward(self, log_input, target):
+        return F.poisson_nll_loss(log_input, target, self.log_input, self.full, self.eps, self.reduction)
+
+
+class GaussianNLLLoss(Loss):
+    """The loss of a normal distribution with a variance of its own for each value (functional.gaussian_nll_loss)."""
+
+    def __init__(self, *, full=False, eps=1e-6, reduction="mean"):
+        super().__init__(reduction)
+        self.full, self.eps = full, eps
+
+    def forward(self, input, target, var):
+        return F.gaussian_nll_loss(input, target, var, self.full, self.eps, self.reduction)
+
+
+class SoftMarginLoss(Loss):
+    """log(1 + exp(-target input)) (functional.soft_margin_loss)."""
+
+    def forward(self, input, target):
+        return F.soft_margin_loss(input, target, self.reduction)
+
+
+class MultiLabelMarginLoss(Loss):
+    """A margin between each label and each other class (functional.multilabel_margin_loss)."""
+
+    def forward(self, input, target):
+        return F.multilabel_margin_loss(input, target, self.reduction)
+
+
+class MultiLabelSoftMarginLoss(Loss):
+    """The mean over classes of the binary cross entropy of logits (functional.multilabel_soft_margin_loss)."""
+
+    def __init__(self, weight=None, reduction="mean"):
+        super().__init__(reduction)
+        self.register_buffer("weight", weight)
+
+    def forward(self, input, target):
+        return F.multilabel_soft_margin_loss(input, target, self.weight, self.reduction)
+
+
+class MultiMarginLoss(Loss):
+    """A margin between the label and each other class (functional.multi_margin_loss)."""
+
+    def __init__(self, p=1, margin=1.0, weight=None, reduction="mean"):
+        super().__init__(reduction)
+        if p not in (1, 2):
+            raise ValueError(f"MultiMarginLoss: p={p!r}: 1 or 2 expected")
+        self.p, self.margin = p, margin
+        self.register_buffer("weight", weight)
+
+    def forward(self, input, target):
+        return F.multi_margin_loss(input, target, self.p, self.margin, self.weight, self.reduction)
+
+
+class MarginLoss(Loss):
+    """What losses with a margin have."""
+
+    def __init__(self, margin=0.0, reduction="mean"):
+        super().__init__(reduction)
+        self.margin = margin
+
+
+class HingeEmbeddingLoss(MarginLoss):
+    """The input, or what it lacks of a margin (functional.hinge_embedding_loss)."""
+
+    def __init__(self, margin=1.0, reduction="mean"):
+        super().__init__(margin, reduction)
+
+    def forward(self, input, target):
+        return F.hinge_embedding_loss(input, target, self.margin, self.reduction)
+
+
+class MarginRankingLoss(MarginLoss):
+    """Which of two inputs should be the larger (functional.margin_ranking_loss)."""
+
+    def forward(self, input1, input2, target):
+        return F.margin_ranking_loss(input1, input2, target, self.margin, self.reduction)
+
+
+class CosineEmbeddingLoss(MarginLoss):
+    """The angle of vectors that should be alike or not (functional.cosine_embedding_loss)."""
+
+    def forward(self, input1, input2, target):
+        return F.cosine_embedding_loss(input1, input2, target, self.margin, self.reduction)
+
+
+class TripletMarginLoss(MarginLoss):
+    """An anchor nearer to the positive than to the negative by a margin (functional.triplet_margin_loss)."""
+
+    def __init__(self, margin=1.0, p=2.0, eps=1e-6, swap=False, reduction="mean"):
+        super().__init__(margin, reduction)
+        if margin <= 0:
+            raise ValueError(f"TripletMarginLoss: margin={margin}: above 0 expected")
+        self.p, self.eps, self.swap = p, eps, swap
+
+    def forward(self, anchor, positive, negative):
+        return F.triplet_margin_loss(anchor, positive, negative, self.margin, self.p, self.eps, self.swap, self.reduction)
+
+
+class TripletMarginWithDistanceLoss(MarginLoss):
+    """TripletMarginLoss with a distance of one's own (functional.triplet_margin_with_distance_loss)."""
+
+    def __init__(self, *, distance_function=None, margin=1.0, swap=False, reduction="mean"):
+        super().__init__(margin, reduction)
+        if margin <= 0:
+            raise ValueError(f"TripletMarginWithDistanceLoss: margin={margin}: above 0 expected")
+        self.distance_function, self.swap = distance_function, swap
+
+    def forward(self, anchor, positive, negative):
+        return F.triplet_margin_with_distance_loss(anchor, positive, negative, distance_function=self.distance_function,
+                                                   margin=self.margin, swap=self.swap, reduction=self.reduction)

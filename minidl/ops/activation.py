@@ -2,6 +2,8 @@
 
 There `dy` is the gradient of the activation's result; `out`, the result itself, or x is what was kept to know the slope.
 """
+import numpy as np
+
 from .. import kernels
 from ..autograd import op
 from .aliases import aliased
@@ -16,7 +18,7 @@ SQRT_2PI = 2.5066282746310002
 @op
 def relu(x):
     """max(x, 0), elementwise (Nair and Hinton, 2010). d/dx = 1 where x > 0, else 0. Shape: any, kept."""
-    return kernels.relu(x)
+    return np.maximum(x, 0) if x.dtype.kind in "iu" else kernels.relu(x)
 
 
 @relu.vjp

@@ -166,19 +166,32 @@ def attention_weights(q, k, mask=None, causal=False, scale=None):
     return where(blind, 0, softmax(where(blind, 0, scores), axis=-1))
 
 
+def broadcast_batches(name, *arrays):
+    """The arrays with all axes but the last two broadcast against each other."""
+    try:
+        batch = np.broadcast_shapes(*(x.shape[:-2] for x in arrays))
+    except ValueError:
+        raise ValueError(f"{name}: query, key and value {', '.join(str(x.shape) for x in arrays)}: the same batch and heads "
+                         "expected (enable_gqa=True allows fewer heads of keys and values)") from None
+    return [broadcast_to(x, (*batch, *x.shape[-2:])) for x in arrays]
+
+
 def scaled_dot_product_attention(query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None,
                                  enable_gqa=False):
     """softmax(scale query key^T + attn_mask) value along the keys; scale is 1 / sqrt(E) if None. Derivatives of any order.
 
-    query (..., H, T, E), key (..., H, S, E), value (..., H, S, Ev), or without the heads' axis -> (..., H, T, Ev); with
-    enable_gqa, the keys' and values' H may be a divisor of the query's. attn_mask, broadcastable to (..., H, T, S): added if
-    floating; if bool, True where a query sees a key. is_causal: query t sees keys 0 to t. A query that sees no key gives 0.
+    query (..., H, T, E), key (..., H, S, E), value (..., H, S, Ev), or without the heads' axis -> (..., H, T, Ev); the
+    leading axes broadcast, or, with enable_gqa, the keys' and values' H may be a divisor of the query's. attn_mask,
+    broadcastable to (..., H, T, S): added if floating; if bool, True where a query sees a key. is_causal: query t sees keys
+    0 to t. A query that sees no key gives 0.
     dropout_p: weights are dropped with this probability. They are never in memory as a whole. Raises ValueError
     where shapes or dtypes do not match, or for a mask with is_causal.
     """
     name = "scaled_dot_product_attention"
     if attn_mask is not None and is_causal:
         raise ValueError(f"{name}: attn_mask {attn_mask.shape} and is_causal=True: one of them expected")
+    if not enable_gqa and not query.shape[:-2] == key.shape[:-2] == value.shape[:-2]:
+        query, key, value = broadcast_batches(name, query, key, value)
     for option, x in (("query", query), ("key", key), ("value", value)):
         if x.ndim < 2 or x.ndim != query.ndim:
             raise ValueError(f"{name}: {option} {x.shape}: as many axes as query {query.shape}, 2 or more, expected")

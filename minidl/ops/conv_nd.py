@@ -214,13 +214,16 @@ def transposed_convolution(n):
         if any(e >= max(s, d) for e, s, d in zip(extra, stride, dilation)):
             raise ValueError(f"{name}: output_padding={output_padding!r}: less than stride={stride} or dilation={dilation} "
                              "expected")
-        reached = [min(e, s - 1) for e, s in zip(extra, stride)]  # beyond, the result is the bias alone
         out = tuple((size - 1) * s - 2 * p + d * (k - 1) + e + 1 for size, s, p, d, k, e in
-                    zip(input.shape[2:], stride, padding, dilation, weight.shape[2:], reached))
+                    zip(input.shape[2:], stride, padding, dilation, weight.shape[2:], extra))
         if min(out) < 1:
             raise ValueError(f"{shapes}, padding={padding}: a result of size {out}: at least 1 expected")
         window = stride, padding, dilation
-        if n == 1:
+        if any(e >= s for e, s in zip(extra, stride)):  # no convolution has this gradient: all that is added up, cut to size
+            y = conv(input, weight, None, stride, 0, 0, groups, dilation)
+            y = pad_constant(y, ((0, 0), (0, 0), *((0, max(0, e - p)) for e, p in zip(extra, padding))))
+            y = y[(..., *(slice(p, p + size) for p, size in zip(padding, out)))]
+        elif n == 1:
             window = (1, *stride), (0, *padding), (1, *dilation)
             y = transposed_images(expand_dims(input, 2), expand_dims(weight, 2), (1, *out), window, groups)
             y = squeeze(y, 2)
@@ -231,8 +234,6 @@ def transposed_convolution(n):
             images = reshape(permute_dims(input, (0, 2, 1, 3, 4)), (m * d, c, h, w))
             y = transposed_images(images, flat_weight(weight), out[1:], [axes[1:] for axes in window], groups)
             y = fold_depth(y, out[0], weight.shape[2], stride[0], padding[0], dilation[0], groups)
-        if reached != list(extra):
-            y = pad_constant(y, ((0, 0), (0, 0), *((0, e - r) for e, r in zip(extra, reached))))
         return y if bias is None else y + reshape(bias, (-1,) + (1,) * n)
 
     letters = AXES[n]

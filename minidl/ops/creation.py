@@ -92,9 +92,9 @@ def empty(*shape, dtype=None, device=None, requires_grad=False):
 
 def full(shape, fill_value, dtype=None, device=None, requires_grad=False):
     """A shape filled with one value; the value's dtype by default, float32 for Python floats."""
-    value = as_array(fill_value)
+    value = as_array(fill_value, dtype)
     return _leaf(np.full(_shape("full", (shape,) if not isinstance(shape, (tuple, list)) else shape), value,
-                         dtype or value.dtype), requires_grad, device)
+                         value.dtype), requires_grad, device)
 
 
 def zeros_like(x, dtype=None, device=None, requires_grad=False):
@@ -152,6 +152,8 @@ def meshgrid(*arrays, indexing="xy"):
     indexing: 'xy' exchanges the first two axes, 'ij' does not. Returns a list of tensors. Derivatives flow through.
     """
     from .shape import broadcast_to, reshape
+    if len(arrays) == 1 and isinstance(arrays[0], (tuple, list)):
+        arrays = arrays[0]
     if indexing not in ("xy", "ij"):
         raise ValueError(f"meshgrid: indexing={indexing!r}: 'xy' or 'ij' expected")
     if any(x.ndim > 1 for x in arrays):

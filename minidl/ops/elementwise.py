@@ -136,8 +136,13 @@ def tanh_backward_vjp(g, dy, out, need):
 
 @op
 def real(x):
-    """The real part, elementwise; no derivative: complex numbers are not differentiated. Shape: any, kept."""
+    """The real part, elementwise. d/dx = 1: only real numbers have gradients. Shape: any, kept."""
     return np.real(x)
+
+
+@real.vjp
+def real_vjp(g):
+    return g
 
 
 @op
@@ -148,8 +153,13 @@ def imag(x):
 
 @op
 def conj(x):
-    """The complex conjugate, elementwise; no derivative: complex numbers are not differentiated. Shape: any, kept."""
+    """The complex conjugate, elementwise. d/dx = 1: only real numbers have gradients. Shape: any, kept."""
     return np.conj(x)
+
+
+@conj.vjp
+def conj_vjp(g):
+    return g
 
 
 LOG2, LOG10 = 0.6931471805599453, 2.302585092994046

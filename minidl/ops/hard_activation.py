@@ -3,6 +3,8 @@
 There `dy` is the gradient of the activation's result; `out`, the result itself, or x is what was kept to know the slope. Each
 derivative is linear in dy and its slope constant between the kinks.
 """
+import numpy as np
+
 from .. import kernels
 from ..autograd import op
 from .activation import relu_backward
@@ -13,7 +15,8 @@ from .index import where
 @op
 def hardtanh(x, min_val=-1.0, max_val=1.0):
     """x between min_val and max_val, elementwise. d/dx = 1 strictly inside, else 0. Shape: any, kept."""
-    return kernels.hardtanh(x, min_val, max_val)
+    return np.clip(x, x.dtype.type(min_val), x.dtype.type(max_val)) if x.dtype.kind in "iu" else \
+        kernels.hardtanh(x, min_val, max_val)
 
 
 @hardtanh.vjp
@@ -122,7 +125,7 @@ def shrink_backward_vjp(g, out):
 @op
 def threshold_op(x, threshold, value):
     """x where x > threshold, else value, elementwise. d/dx = 1 or 0. Shape: any, kept."""
-    return kernels.threshold(x, threshold, value)
+    return np.where(x > threshold, x, x.dtype.type(value)) if x.dtype.kind in "iu" else kernels.threshold(x, threshold, value)
 
 
 @threshold_op.vjp

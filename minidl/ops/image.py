@@ -30,6 +30,13 @@ def pad_sides(input, pad, mode="constant", value=None):
         raise ValueError(f"pad: mode={mode!r}, pad={pad} for input {tuple(input.shape)}: 'constant', or 'reflect', "
                          "'replicate' or 'circular' with a pair for each axis after (N, C) expected")
     lead = input.ndim - len(ends)
+    if mode == "replicate" and min(pad, default=0) < 0:  # what is cut off one side may be repeated on the other
+        for axis, ((a, b), size) in enumerate(zip(ends, input.shape[lead:]), lead):
+            if size + a + b < 1:
+                raise ValueError(f"pad: pad={pad} for input {tuple(input.shape)}: not all cut off expected")
+            places = np.clip(np.arange(-a, size + b), 0, size - 1)
+            input = take(input, np.asarray(places.tolist(), like=getattr(input, "array", input)), axis)
+        return input
     cut = [slice(max(0, -a), size - max(0, -b)) for (a, b), size in zip(ends, input.shape[lead:])]
     if any(s.stop < s.start for s in cut):
         raise ValueError(f"pad: pad={pad} for input {tuple(input.shape)}: not more cut off than there is expected")
@@ -140,8 +147,8 @@ def pixel_shuffle(input, upscale_factor):
     lead, c, h, w, x = upscaled("pixel_shuffle", input, r)
     if c % (r * r):
         raise ValueError(f"pixel_shuffle: input {tuple(input.shape)}: a multiple of {r * r} channels expected")
-    x = reshape(permute_dims(x, (0, 2, 3, 1)), (-1, h, w, c // (r * r), r, r))
-    x = reshape(permute_dims(x, (0, 1, 4, 2, 5, 3)), (-1, h * r, w * r, c // (r * r)))
+    x = reshape(permute_dims(x, (0, 2, 3, 1)), (x.shape[0], h, w, c // (r * r), r, r))
+    x = reshape(permute_dims(x, (0, 1, 4, 2, 5, 3)), (x.shape[0], h * r, w * r, c // (r * r)))
     return reshape(permute_dims(x, (0, 3, 1, 2)), (*lead, c // (r * r), h * r, w * r))
 
 
@@ -151,8 +158,8 @@ def pixel_unshuffle(input, downscale_factor):
     lead, c, h, w, x = upscaled("pixel_unshuffle", input, r)
     if h % r or w % r:
         raise ValueError(f"pixel_unshuffle: input {tuple(input.shape)}: sizes that are multiples of {r} expected")
-    x = reshape(permute_dims(x, (0, 2, 3, 1)), (-1, h // r, r, w // r, r, c))
-    x = reshape(permute_dims(x, (0, 1, 3, 5, 2, 4)), (-1, h // r, w // r, c * r * r))
+    x = reshape(permute_dims(x, (0, 2, 3, 1)), (x.shape[0], h // r, r, w // r, r, c))
+    x = reshape(permute_dims(x, (0, 1, 3, 5, 2, 4)), (x.shape[0], h // r, w // r, c * r * r))
     return reshape(permute_dims(x, (0, 3, 1, 2)), (*lead, c * r * r, h // r, w // r))
 
 

@@ -20,8 +20,9 @@ def where_vjp(g, condition, need):
 
 
 def masked_fill(x, mask, value):
-    """x with `value` where the mask holds. d/dx = not mask. Shapes broadcast."""
-    return where(mask, value, x)
+    """x with `value`, a number or a tensor, where the mask holds, in x's dtype. d/dx = not mask. Shapes broadcast."""
+    y = where(mask, value, x)
+    return y if y.dtype == x.dtype else y.astype(x.dtype)
 
 
 def getitem(x, key):

@@ -126,7 +126,7 @@ def linear_backward_weight_vjp(g, dy, x, need):
     by_weight, by_bias = g
     d_dy = dx = None
     if need[0] and by_weight is not None:
-        d_dy = matmul_nt(x, by_weight)
+        d_dy = matmul(x, by_weight.mT) if x.ndim == 1 else matmul_nt(x, by_weight)
     if need[0] and by_bias is not None:
         d_dy = broadcast_to(by_bias, dy.shape) if d_dy is None else d_dy + by_bias
     if need[1] and by_weight is not None:

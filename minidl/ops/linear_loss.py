@@ -66,11 +66,12 @@ def linear_cross_entropy_labels_vjp(g, y, x, linear_weight, target, linear_bias,
 
 
 def linear_cross_entropy(input, linear_weight, target, *, linear_bias=None, weight=None, reduction="mean", ignore_index=None,
-                         label_smoothing=0.0):
+                         label_smoothing=0.0, options=None):
     """cross_entropy(linear(input, linear_weight, linear_bias), target, ...), the logits being there for some rows at a time.
 
     input: (N, in) or (in,); linear_weight: (C, in), or (C, d1, ..., in) for logits (N, C, d1, ...); linear_bias: its shape
-    without the last axis, or None. The other arguments are those of cross_entropy; ignore_index None: -100. With reduction
+    without the last axis, or None. The other arguments are those of cross_entropy; ignore_index None: -100. options, hints how
+    to share the work out, is accepted for PyTorch's sake: the rows in memory at a time are chosen here. With reduction
     'none', several labels for each row or probabilities as target, all logits are in memory.
     Raises ValueError for shapes that do not fit and labels out of range.
     """
@@ -79,6 +80,8 @@ def linear_cross_entropy(input, linear_weight, target, *, linear_bias=None, weig
     if linear_weight.ndim < 2 or input.ndim not in (1, 2) or input.shape[-1] != linear_weight.shape[-1]:
         raise ValueError(f"{name}: input {input.shape}, linear_weight {linear_weight.shape}: (N, in) or (in,), and (C, in) or "
                          "(C, d1, ..., in), expected")
+    if input.ndim == 1 and linear_weight.ndim > 2:
+        raise ValueError(f"{name}: input {input.shape}, linear_weight {linear_weight.shape}: (N, in) expected")
     if linear_bias is not None and linear_bias.shape != linear_weight.shape[:-1]:
         raise ValueError(f"{name}: linear_bias {linear_bias.shape}: {linear_weight.shape[:-1]} expected")
     if getattr(weight, "_requires_grad", False):

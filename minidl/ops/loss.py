@@ -37,21 +37,33 @@ def check_shapes(name, x, target):
                       "same shape, for example by target.reshape(x.shape)", stacklevel=3)
 
 
-def mse_loss(input, target, reduction="mean"):
-    """(input - target)**2. d/dinput = 2 (input - target) / count. Shapes: alike -> () or, for 'none', theirs."""
+def weighted(name, losses, weight, reduction):
+    """The losses times the weights, reduced; the mean divides by the sum of the weights."""
+    if weight is None:
+        return reduced(name, losses, reduction)
+    if weight.shape != losses.shape:
+        raise ValueError(f"{name}: losses {losses.shape}, weight {weight.shape}: the same shape expected")
+    return (losses * weight).sum() / weight.sum() if reduction == "mean" else reduced(name, losses * weight, reduction)
+
+
+def mse_loss(input, target, reduction="mean", weight=None):
+    """(input - target)**2. d/dinput = 2 (input - target) / count. Shapes: alike -> () or, for 'none', theirs.
+
+    weight: how much each element counts, of their shape; the mean divides by the sum of the weights.
+    """
     check_shapes("mse_loss", input, target)
     difference = input - target
-    return reduced("mse_loss", difference * difference, reduction)
+    return weighted("mse_loss", difference * difference, weight, reduction)
 
 
-def l1_loss(input, target, reduction="mean"):
-    """|input - target|. d/dinput = sign(input - target) / count. Shapes: alike -> () or, for 'none', theirs."""
+def l1_loss(input, target, reduction="mean", weight=None):
+    """|input - target|. d/dinput = sign(input - target) / count. Arguments and shapes: as mse_loss."""
     check_shapes("l1_loss", input, target)
-    return reduced("l1_loss", abs(input - target), reduction)
+    return weighted("l1_loss", abs(input - target), weight, reduction)
 
 
-def huber_loss(input, target, reduction="mean", delta=1.0):
-    """d**2 / 2 where |d| < delta, else delta (|d| - delta / 2), d = input - target (Huber, 1964). Shapes: as mse_loss.
+def huber_loss(input, target, reduction="mean", delta=1.0, weight=None):
+    """d**2 / 2 where |d| < delta, else delta (|d| - delta / 2), d = input - target (Huber, 1964). The rest as in mse_loss.
 
     Raises ValueError unless delta is above 0.
     """
@@ -60,7 +72,7 @@ def huber_loss(input, target, reduction="mean", delta=1.0):
     check_shapes("huber_loss", input, target)
     size = abs(input - target)
     small = clip(size, None, delta)  # flat where the loss is linear
-    return reduced("huber_loss", small * (size - 0.5 * small), reduction)
+    return weighted("huber_loss", small * (size - 0.5 * small), weight, reduction)
 
 
 def smooth_l1_loss(input, target, reduction="mean", beta=1.0):
@@ -163,7 +175,11 @@ def cross_entropy(input, target, weight=None, ignore_index=-100, reduction="mean
         raise ValueError("cross_entropy: weight requires a gradient: it is taken as a constant: use weight.detach()")
     if input.ndim == 0:
         raise ValueError(f"cross_entropy: input {input.shape}: (N, C), (N, C, d1, ...) or (C,) expected")
+    if not 0 <= label_smoothing <= 1:
+        raise ValueError(f"cross_entropy: label_smoothing={label_smoothing}: a number in [0, 1] expected")
     if target.dtype.kind == "f" and target.shape == input.shape:
+        if ignore_index >= 0:
+            raise ValueError(f"cross_entropy: ignore_index={ignore_index} with probabilities as target: below 0 expected")
         return cross_entropy_probabilities(input, target, weight, reduction, label_smoothing)
     if target.dtype.kind not in "iu":
         raise TypeError(f"cross_entropy: target is {target.dtype}{target.shape}: integer labels, or probabilities of the "
@@ -186,6 +202,8 @@ def cross_entropy_probabilities(x, target, weight, reduction, label_smoothing):
     if label_smoothing:
         target = target * (1 - label_smoothing) + label_smoothing / x.shape[axis]
     if weight is not None:
+        if weight.shape != x.shape[axis:axis + 1]:
+            raise ValueError(f"cross_entropy: input {x.shape}, weight {weight.shape}: {x.shape[axis:axis + 1]} expected")
         target = target * reshape(weight, (-1,) + (1,) * (x.ndim - axis - 1))
     losses = -(target * log_softmax(x, axis)).sum(axis=axis)
     return reduced("cross_entropy", losses, reduction)

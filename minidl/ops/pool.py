@@ -3,6 +3,7 @@ import numpy as np
 
 from .. import kernels
 from ..autograd import op
+from ..kernels.pool import pair
 from .index import take_along_axis, where
 
 
@@ -44,8 +45,8 @@ def read_taps(g, taps, kernel_size, stride=None, padding=0, dilation=1):
 @op
 def positions(taps, width, kernel_size, stride, padding, dilation):
     """Where in its image, row * width + column, each tap lies; no derivative: integers. Shape: (N, C, oh, ow), kept."""
-    kernel_size, padding, dilation = (v if isinstance(v, tuple) else (v, v) for v in (kernel_size, padding, dilation))
-    stride = kernel_size if stride is None else stride if isinstance(stride, tuple) else (stride, stride)
+    kernel_size, padding, dilation = (pair("positions", "size", v, 0) for v in (kernel_size, padding, dilation))
+    stride = pair("positions", "stride", stride or kernel_size, 1)
     taps = taps.astype(np.int64)
     rows, columns = taps // kernel_size[1], taps % kernel_size[1]
     for place, axis in ((rows, 2), (columns, 3)):

@@ -89,7 +89,7 @@ def maximum_pooling(n):
 def windows_of(name, n, kernel_size, stride, padding, dilation=1):
     """(size, stride, padding, dilation) for each axis."""
     k = sizes(name, "kernel_size", kernel_size, n, 1)
-    s = k if stride is None else sizes(name, "stride", stride, n, 1)
+    s = k if stride is None or stride == () else sizes(name, "stride", stride, n, 1)
     return list(zip(k, s, sizes(name, "padding", padding, n, 0), sizes(name, "dilation", dilation, n, 1)))
 
 

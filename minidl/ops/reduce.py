@@ -38,6 +38,17 @@ def sum_squares_vjp(g, x, axis, keepdims):
 
 
 @op
+def euclidean(x, axis=None, keepdims=False):
+    """The square root of the sum of squares over `axis`. d/dx = x / y, and 0 where y is 0. Shape: as for sum."""
+    return np.sqrt(kernels.sum_squares(x, axis, keepdims) if large(x) else np.sum(np.square(x), axis=axis, keepdims=keepdims))
+
+
+@euclidean.vjp
+def euclidean_vjp(g, y, x, axis, keepdims):
+    return spread(g / where(y == 0, 1.0, y), x.shape, axis, keepdims) * x
+
+
+@op
 def mean(x, axis=None, keepdims=False):
     """The arithmetic mean over `axis`; integers give float32. d/dx = 1 / count. Shape: as for sum."""
     return kernels.mean(x, axis, keepdims) if plain(x) else np.mean(as_float(x), axis=axis, keepdims=keepdims)
@@ -218,8 +229,13 @@ def argmin(x, axis=None, keepdims=False):
 
 
 @aliased
-def diff(x, axis=-1, n=1, prepend=None, append=None):
-    """The differences of neighbours along an axis, taken n times. d/dx: differences of g. Shape: x's, n less at axis."""
+def diff(x, n=1, axis=-1, prepend=None, append=None):
+    """The differences of neighbours along an axis, taken n times. d/dx: differences of g. Shape: x's, n less at axis.
+
+    Raises ValueError for an n below 0.
+    """
+    if n < 0:
+        raise ValueError(f"diff: n={n}: at least 0 expected")
     if prepend is not None or append is not None:
         x = concat([part for part in (prepend, x, append) if part is not None], axis)
     lead = (slice(None),) * (axis % x.ndim)
@@ -230,19 +246,22 @@ def diff(x, axis=-1, n=1, prepend=None, append=None):
 
 @aliased
 def norm(x, ord=2, axis=None, keepdims=False):
-    """The vector norm (sum |x|**ord)**(1 / ord) over `axis`; ord may be inf. d/dx = x |x|**(ord - 2) / y**(ord - 1).
+    """The vector norm (sum |x|**ord)**(1 / ord) over `axis`; ord may be inf, and 'fro' is 2.
 
-    The gradient of the 2-norm of zeros is NaN, as the norm has no derivative there. Shape: as for sum.
+    d/dx = x |x|**(ord - 2) / y**(ord - 1). The gradient of the 2-norm of zeros, which has no derivative there, is 0, as in
+    PyTorch. Shape: as for sum.
     """
-    from .arithmetic import abs, sqrt
+    from .arithmetic import abs, sign
+    if ord == "fro":
+        ord = 2
     if ord == math.inf:
         return max(abs(x), axis, keepdims)
     if ord == -math.inf:
         return min(abs(x), axis, keepdims)
     if ord == 0:
-        return count_nonzero(x, axis, keepdims).astype(x.dtype)
+        return sum(abs(sign(x)), axis, None, keepdims)  # how many are not 0: the gradient of sign is 0
     if ord == 2:
-        return sqrt(sum_squares(x, axis, keepdims))
+        return euclidean(x, axis, keepdims)
     if ord == 1:
         return sum(abs(x), axis, None, keepdims)
     return sum(abs(x) ** ord, axis, None, keepdims) ** (1 / ord)
@@ -268,7 +287,7 @@ def spread_vjp(g, axis, keepdims, factor):
 
 def _axes(axis, ndim):
     """The axes as a sorted tuple of non-negative numbers."""
-    if axis is None:
+    if axis is None or ndim == 0:
         return tuple(range(ndim))
     return tuple(sorted(a % ndim for a in axis)) if isinstance(axis, tuple) else (axis % ndim,)
 

@@ -55,3 +55,14 @@ def test_rrelu_draws_its_slopes_in_training():
 def test_bad_arguments(call, message):
     with pytest.raises(ValueError, match=message):
         call(m.zeros((2, 3)) if message == "even" else m.zeros((3, 2)))
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (3, 4), (2, 3, 4), (2, 3, 4, 5)])
+def test_softmax_without_an_axis_takes_pytorchs(shape):
+    x = np.random.default_rng(0).normal(size=shape)
+    for name in ("softmax", "log_softmax", "softmin"):
+        with pytest.warns(UserWarning):
+            found, expected = getattr(m.nn.functional, name)(m.asarray(x)), getattr(torch.nn.functional, name)(torch.tensor(x))
+        np.testing.assert_allclose(found.numpy(), expected.numpy(), rtol=1e-12)
+    found = m.nn.functional.softmax(m.asarray(x.astype("float32")), -1, dtype=m.float64)
+    assert found.dtype == m.float64

@@ -117,7 +117,7 @@ def test_dropout_of_the_weights_keeps_their_mean():
 
 @pytest.mark.parametrize("shapes, options, message", [
     (PLAIN, {"attn_mask": SEEN, "is_causal": True}, "is_causal=True: one of them expected"),
-    (GROUPED, {}, "enable_gqa=True allows"), (((3, 2), (1, 4, 2), (1, 4, 2)), {}, "as many axes"),
+    (GROUPED, {}, "enable_gqa=True allows"), (((3, 2), (1, 4, 2), (1, 4, 2)), {"enable_gqa": True}, "as many axes"),
     (((2,), (2,), (2,)), {}, "as many axes"), (((3, 2), (4, 3), (4, 3)), {}, r"k .* \(1, a divisor of 1, S, 2\)"),
     (((3, 2), (4, 2), (5, 2)), {}, "v "), (((1, 3, 3, 2), (1, 2, 4, 2), (1, 2, 4, 2)), {"enable_gqa": True}, "a divisor of 3"),
     (PLAIN, {"attn_mask": SEEN[:, :3]}, "broadcasts to"),

@@ -17,7 +17,8 @@ LAYERS = [(f"{kind}Pad{n}d", (padding,), {}, SHAPES[n]) for kind in ("Zero", "Re
           for n in (1, 2, 3) for padding in (1, (2, 1, 0, 3, 1, 2)[:2 * n])]
 LAYERS += [("ConstantPad1d", (2, 3.5), {}, (3, 6)), ("ConstantPad2d", ((1, -2, 0, 3), 1.5), {}, (2, 3, 6, 5)),
            ("ConstantPad3d", (1, -1.0), {}, (2, 3, 4, 2, 5)), ("ZeroPad2d", ((-1, 2, -2, -1),), {}, (3, 6, 5)),
-           ("ReflectionPad2d", (2,), {}, (3, 6, 5)), ("ReplicationPad1d", ((3, 1),), {}, (3, 6))]
+           ("ReflectionPad2d", (2,), {}, (3, 6, 5)), ("ReplicationPad1d", ((3, 1),), {}, (3, 6)),
+           ("ReplicationPad2d", ((-5, 6, 1, -5),), {}, (2, 3, 6, 5))]
 LAYERS += [("Upsample", (), {"scale_factor": f, "mode": mode}, SHAPES[n])
            for n, modes in ((1, ("nearest", "linear")), (2, ("nearest", "nearest-exact", "bilinear", "bicubic", "area")),
                             (3, ("nearest", "trilinear"))) for mode in modes for f in (2, 1.5, 0.7)]

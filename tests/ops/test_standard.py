@@ -326,3 +326,33 @@ __array_namespace_info__ __array_api_version__"""
 @pytest.mark.parametrize("name", STANDARD.split())
 def test_the_standards_names_are_there(name):
     assert name in m.__all__ and hasattr(m, name)
+
+
+def test_a_number_is_not_rounded_on_its_way_into_float64():
+    assert m.full((2,), 0.1, dtype="float64").tolist() == [0.1, 0.1]
+    assert m.zeros(1).new_full((2,), 0.1, dtype="float64").tolist() == [0.1, 0.1]
+
+
+def test_masked_fill_keeps_the_dtype():
+    x = m.asarray([True, False])
+    assert m.masked_fill(x, x, 10).dtype == m.bool
+
+
+def test_diff_takes_its_count_first_as_numpy_does():
+    x = np.arange(12.0).reshape(3, 4) ** 2
+    np.testing.assert_array_equal(m.diff(m.asarray(x), 2, 0).numpy(), np.diff(x, 2, 0))
+    with pytest.raises(ValueError, match="n=-1"):
+        m.diff(m.asarray(x), n=-1)
+
+
+def test_pytorchs_names_of_axes():
+    x = m.asarray(np.arange(24.0).reshape(2, 3, 4))
+    assert m.flip(x, dims=(0, 2)).tolist() == m.flip(x, axis=(0, 2)).tolist()
+    assert m.diagonal(x, dim1=1, dim2=2).tolist() == m.diagonal(x, axis1=1, axis2=2).tolist()
+
+
+def test_the_norm_of_zeros_has_the_gradient_0():
+    x = m.zeros(3, requires_grad=True)
+    x.norm().backward()
+    assert x.grad.tolist() == [0, 0, 0]
+    assert m.real(x).requires_grad and m.conj(x).requires_grad
