@@ -196,7 +196,7 @@ static int multiply(const md_array *y, const md_array *a, const md_array *b, int
     if (!c.M || !c.N) return MD_DONE;
 #if MD_AMX
     const double flops = 2.0 * (double)c.M * (double)c.N * (double)c.K;
-    if (c.M >= 8 && flops >= MD_SMALL_FLOPS && has_tiles(bytes)) return multiply_by_tiles(y, a, b, bias);
+    if (flops >= MD_SMALL_FLOPS && has_tiles(bytes)) return multiply_by_tiles(y, a, b, bias);
 #endif
     if (bias && bias->data) c.bias = (const float *)bias->data, c.bias_s = bias->stride[0];
     if (kind == BYTES && a->dtype != MD_U8) c.flip = 0x80808080;

@@ -12,7 +12,15 @@
 #include "md.h"
 #if MD_AMX
 
-enum { STEP = 64, STRIP = 16, SIDE = 32, BLOCK_STEPS = 16, GROUP = 128, GROUP_BYTES = 1 << 19, NEAR_BYTES = 1 << 20 /* of a, beside b and y in the second-level cache */ };
+enum {
+    STEP = 64,
+    STRIP = 16,
+    SIDE = 32,
+    BLOCK_STEPS = 12,
+    GROUP = 128, /* columns that are packed together, and their bytes at most */
+    GROUP_BYTES = 1 << 19,
+    NEAR_BYTES = 1 << 19 /* of a, beside b and y in the second-level cache */
+};
 enum { TILE_PAIRS, TILE_SIGNED, TILE_UNSIGNED }; /* bfloat16; a int8; a uint8 */
 
 #define TILE_CODE __attribute__((target("amx-tile,amx-bf16,amx-int8,avx512vbmi,prfchw")))
@@ -301,8 +309,8 @@ static int multiply_by_tiles(const md_array *y, const md_array *a, const md_arra
     if (bias && bias->data) c.bias = (const float *)bias->data, c.bias_s = bias->stride[0];
     c.panel = amx_whole(c.K * size, STEP) * SIDE;
     c.group = c.b.ms == size ? md_max(SIDE, md_min(GROUP, md_min(GROUP_BYTES / c.panel * SIDE, amx_whole(c.N, SIDE)))) : SIDE;
-    /* Rows 2048 bytes apart share sets of the first-level cache, too few for 32 rows. */
-    if (c.a.ks == size && c.K * size % STEP == 0 && c.a.ms % 2048) c.in_place = c.M;
+    /* Rows 1024 bytes apart share sets of the first-level cache, too few for 32 rows. */
+    if (c.a.ks == size && c.K * size % STEP == 0 && c.a.ms % 1024) c.in_place = c.M;
     c.threads = 2.0 * (double)c.M * (double)c.N * (double)c.K < MD_SMALL_FLOPS ? 1 : md_get_threads();
     if (b->constant) {
         int filled;
