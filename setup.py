@@ -1,6 +1,6 @@
 """The native kernels: each family's native*.c is compiled once per instruction set, and all of it is one extension.
 
-The five Python modules that every operation runs through are compiled by Cython as they stand; the .py files remain the
+The six Python modules that every operation runs through are compiled by Cython as they stand; the .py files remain the
 source, and MINIDL_PURE=1 runs them instead. With _quick.pyx and edge.pyx that takes half off the cost of an operation.
 
 A build without a C compiler gives a working pure-Python install, with a warning. The processor decides at import which
@@ -37,7 +37,7 @@ LEVELS = {"x86_64": X86_LEVELS, "AMD64": X86_LEVELS, "aarch64": ARM_LEVELS, "arm
 
 NUMPY = [("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")]
 COMPILED = ["minidl/_quick.pyx", "minidl/autograd/edge.pyx", "minidl/autograd/tensor.py", "minidl/autograd/node.py",
-            "minidl/autograd/op.py", "minidl/autograd/engine.py", "kernels/_dispatch.py"]
+            "minidl/autograd/op.py", "minidl/autograd/engine.py", "minidl/autograd/waiting.py", "kernels/_dispatch.py"]
 
 
 def family_sources():

@@ -4,7 +4,9 @@ cimport cython
 from .edge cimport Edge
 from .node cimport Node
 from .op cimport Operation
-from .tensor cimport Fields
+from .tensor cimport Fields, Now
+
+cdef Now now
 
 @cython.final
 cdef class Sweep:

@@ -10,7 +10,7 @@ from .edge import Edge
 from .modes import paused, state
 from .node import Node
 from .op import Operation
-from .tensor import Fields, Tensor, wrap
+from .tensor import Fields, Tensor, now, wrap
 
 
 def backward(self, gradient=None, retain_graph=False, create_graph=False):
@@ -27,6 +27,8 @@ Tensor.backward = backward
 
 def sweep(outputs, gradients, inputs=None, retain_graph=False, create_graph=False):
     """Adds to the `grad` of every leaf, or, with `inputs`, returns the gradients of these (None where there is no path)."""
+    if now.chain is not None:
+        now.chain.settle()
     walk: Sweep = Sweep(outputs, inputs)
     recording, state.recording = state.recording, create_graph
     paused.append(None)
@@ -110,6 +112,8 @@ class Sweep:
             results = operation.run_rule(node, slots)
         else:
             results = node.rule(node, slots)
+        if now.chain is not None:
+            now.chain.settle()
         if type(results) is not tuple:
             results = (results,)
         if len(results) > inputs:
@@ -122,7 +126,7 @@ class Sweep:
             g = results[i]
             if edge is None or g is None:
                 continue
-            if not edge.fits(g.array):
+            if not edge.fits(g.held):
                 g = _fitted(g, edge.shape, edge.dtype)
             target = edge.source
             if isinstance(target, Node):

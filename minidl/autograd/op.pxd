@@ -4,10 +4,13 @@ cimport cython
 from .._quick cimport Quick
 from .edge cimport Edge
 from .node cimport Node
-from .tensor cimport Cell, Fields
+from .tensor cimport Cell, Fields, Now
+
+cdef Now now
 
 cdef class Operation(Quick):
     cdef readonly object forward, rule
+    cdef public object waits
     cdef str name, variadic
     cdef bint view
     cdef tuple names, keywords
@@ -17,6 +20,7 @@ cdef class Operation(Quick):
     cdef dict __dict__
 
     cdef object called(self, tuple args, dict kwargs)
+    cpdef object run(self, tuple args, dict kwargs=*)
     cdef tuple bound(self, args, kwargs)
     @cython.locals(given=Py_ssize_t, edges=list, keeps_y=bint)
     cdef object record(self, tuple args, dict kwargs, outs)

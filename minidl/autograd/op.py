@@ -26,7 +26,7 @@ from .._quick import Quick
 from .edge import Edge
 from .modes import DEBUG_TAPE, paused, state, watchers
 from .node import Node, sequence
-from .tensor import Cell, Fields, Tensor
+from .tensor import Cell, Fields, Tensor, now
 
 _ALIASES = {"dim": "axis", "dims": "axis", "dim1": "axis1", "dim2": "axis2", "keepdim": "keepdims", "input": "x",
             "other": "x2"}  # PyTorch's names for ours
@@ -54,7 +54,7 @@ class Operation(Quick):
         values = forward.__defaults__ or ()
         self.defaults = dict(zip(self.names[len(self.names) - len(values):], values))
         self.trailing = [self.defaults.get(n) for n in self.names]  # the values of arguments that a call may leave out
-        self.rule = None
+        self.rule = self.waits = None
         self.g_at = self.y_at = self.need_at = self.y_for = -1  # places among the rule's parameters
         self.blank = []  # a place for each of these
         self.arguments, self.noted = [], []  # what fills them: (place, position) of a parameter; (place, what, name) of others
@@ -97,9 +97,17 @@ class Operation(Quick):
 
     # ---- a call ----
     def called(self, args, kwargs):
-        """The forward function on the arguments' arrays; recorded where one of them requires a gradient."""
+        """What the forward function makes of the arguments' arrays, at once, or when somebody looks (waiting.py)."""
         if kwargs and self.variadic is None:
             args, kwargs = self.bound(args, kwargs), None
+        if now.chain is not None and (joined := now.chain.joined(self, self.name, args)) is not None:
+            return joined
+        if self.waits is not None and (waiting := self.waits(*args)) is not None:
+            return waiting
+        return self.run(args, kwargs)
+
+    def run(self, args, kwargs=None):
+        """The forward function on the arguments' arrays; recorded where one of them requires a gradient."""
         given = len(args)
         if kwargs or given == 0 or given > 3:
             y = self.forward(*[_array(x) for x in args], **(kwargs or {}))
@@ -229,7 +237,10 @@ class Operation(Quick):
 
 
 def _array(x):
-    return x.array if isinstance(x, Fields) else x
+    if isinstance(x, Fields):
+        tensor: Fields = x
+        return tensor.held
+    return x
 
 
 def _wants(x):
@@ -243,16 +254,16 @@ def _edge(x):
 def _wrapped(array):
     cls = Tensor
     out: Fields = cls.__new__(cls)
-    out.array = array if type(array) is ndarray or not isinstance(array, (np.generic, float, int)) else np.asarray(array)
+    out.held = array if type(array) is ndarray or not isinstance(array, (np.generic, float, int)) else np.asarray(array)
     out._cell = Cell.__new__(Cell)
     return out
 
 
 def flows_through(out, node, index):
     """Marks a result as made by the node, if it is of a kind that has gradients."""
-    kind = Edge.kind(out.array)
+    kind = Edge.kind(out.held)
     if kind == "c":
-        raise TypeError(f"{node.name}: the result is {out.array.dtype}: gradients of complex numbers are not there: use "
+        raise TypeError(f"{node.name}: the result is {out.held.dtype}: gradients of complex numbers are not there: use "
                         "x.detach()")
     if kind == "f":
         out._node, out._requires_grad = node, True
@@ -262,7 +273,7 @@ def flows_through(out, node, index):
 
 def _share(out, x):
     """Marks a result as a view of x, if the operation, which may copy (reshape, an advanced index), gave one."""
-    y, source = out.array, x.array
+    y, source = out.held, x.held
     base = getattr(y, "base", source)
     if y is source or base is source or (base is not None and base is getattr(source, "base", None)):
         out._share(x)

@@ -8,8 +8,14 @@ from .edge cimport Edge
 cdef class Cell:
     cdef public Py_ssize_t changes, recorded
 
+@cython.final
+cdef class Now:
+    cdef public object chain
+
+cdef Now _now
+
 cdef class Fields:
-    cdef public object array, _node
+    cdef public object held, _node
     cdef public Cell _cell
     cdef public bint _requires_grad, _is_view
     cdef public Py_ssize_t _index, _tracked

@@ -26,13 +26,34 @@ class Cell:
 defaults(Cell, changes=0, recorded=0)
 
 
+class Now:
+    """chain: the operations that wait to become one kernel, or None. One object holds it for all threads."""
+
+
+defaults(Now, chain=None)
+now = _now = Now()  # compiled, _now is typed; other modules import now
+
+
 class Fields:
     """What the tape knows of a tensor.
 
-    array: the array. _requires_grad. _node: the tape's record of the operation that made it, None for a leaf. _index: which of
+    held: the array, or None while the tensor waits (waiting.py). array: the same, and nothing waits any more once somebody
+    looks. _requires_grad. _node: the tape's record of the operation that made it, None for a leaf. _index: which of
     that operation's outputs it is. _cell: counts the changes of its memory. _is_view, and for a view _tracked: the recorded
     changes there were when it was made.
     """
+
+    @property
+    def array(self):
+        if _now.chain is not None:
+            _now.chain.settle()
+        return self.held
+
+    @array.setter
+    def array(self, value):
+        if _now.chain is not None:
+            _now.chain.settle()
+        self.held = value
 
     def _share(self, tensor):
         """Says that this is a view of the other's memory. It keeps the count of changes only, not the tensor and its tape."""
@@ -45,10 +66,10 @@ class Fields:
             source = self
         elif self._is_view and self._cell.recorded != self._tracked:
             raise RuntimeError("this view was made before its memory was changed in place on the tape: take the view again")
-        return Edge.to(source, self._index, self.array)
+        return Edge.to(source, self._index, self.held)
 
 
-defaults(Fields, array=None, _requires_grad=False, _node=None, _index=0, _cell=None, _is_view=False, _tracked=0)
+defaults(Fields, held=None, _requires_grad=False, _node=None, _index=0, _cell=None, _is_view=False, _tracked=0)
 
 
 class Tensor(Fields):
@@ -100,6 +121,8 @@ class Tensor(Fields):
 
     @requires_grad.setter
     def requires_grad(self, value):
+        if _now.chain is not None:
+            _now.chain.settle()
         if self._node is not None and not value:
             raise RuntimeError("requires_grad: this tensor was computed from others: use detach() to cut it from the tape")
         if value and self.array.dtype.kind != "f":
@@ -267,7 +290,7 @@ def wrap(array):
     """A tensor of an array, without looking at it."""
     cls = Tensor
     out: Fields = cls.__new__(cls)
-    out.array = array
+    out.held = array
     out._cell = Cell.__new__(Cell)
     return out
 

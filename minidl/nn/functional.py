@@ -81,7 +81,7 @@ from ..ops.margin_loss import (
     triplet_margin_loss,
     triplet_margin_with_distance_loss,
 )
-from ..ops.norm import batch_norm_given, batch_norm_train, update_statistics
+from ..ops.norm import batch_norm_following, batch_norm_given
 from ..ops.row_norm import group_norm, instance_norm, layer_norm, local_response_norm, rms_norm
 from .conv import pad_end, pair, resolve_padding
 
@@ -258,11 +258,7 @@ def batch_norm(input, running_mean, running_var, weight=None, bias=None, trainin
         return batch_norm_given(input, weight, bias, *nothing_learned(input), eps)
     if count == 1:
         raise ValueError(f"batch_norm: input {input.shape} in training: more than one value in each channel expected")
-    y, mean, var, _ = batch_norm_train(input, weight, bias, eps) if activation is None else \
-        batch_norm_train(input, weight, bias, eps, activation, residual)
-    if running_mean is not None:
-        update_statistics(running_mean, running_var, mean, var, count, momentum)
-    return y
+    return batch_norm_following(input, weight, bias, running_mean, running_var, momentum, eps, activation, residual)
 
 
 def nothing_learned(input):

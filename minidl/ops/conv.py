@@ -4,7 +4,10 @@ Letters and layouts: kernels/conv2d. Images are (N, C, H, W), weights (O, C/grou
 """
 from .. import kernels
 from ..autograd import op
-from ..kernels.conv2d import geometry
+from ..autograd.tensor import Fields
+from ..autograd.waiting import wait
+from ..kernels.conv2d import geometry, whole
+from . import joining
 from .hard_activation import sloped
 from .linear import dtypes_differ, require_arrays
 from .pool import max_pool2d_backward, read_taps
@@ -35,6 +38,27 @@ def conv2d_vjp(g, y, x, weight, x_shape, weight_shape, stride, padding, dilation
     if not need[1]:
         return dx, None, g.sum(axis=(0, 2, 3)) if need[2] else None
     return dx, *conv2d_backward_weight(g, x, weight_shape, *window)
+
+
+def conv2d_waits(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, activation=None):
+    """A ReLU or ReLU6 becomes the kernel's activation, and pooling part of the kernel where there are no groups."""
+    if activation or not (isinstance(x, Fields) and isinstance(weight, Fields)):
+        return None
+    window = stride, padding, dilation, groups
+    _, shape = geometry(x.held.shape, weight.held.shape, *whole(*window))
+    if bias is not None and bias.shape != shape[1:2]:
+        return None  # conv2d says what is wrong
+
+    def head(activation=None, pool=False):
+        if pool:
+            return conv2d_max_pool2d_taps.run((x, weight, bias, *window, 2, None, activation))[0]
+        return conv2d.run((x, weight, bias, *window, activation))
+    return wait(shape, (x, weight, bias), JOIN if groups == 1 else JOIN_GROUPS, head)
+
+
+JOIN_GROUPS = {"relu": joining.relu, "hardtanh": joining.hardtanh}
+JOIN = {**JOIN_GROUPS, "max_pool2d": joining.max_pool2d}
+conv2d.waits = conv2d_waits
 
 
 @op

@@ -6,6 +6,9 @@ from numpy import ndarray
 
 from .. import kernels
 from ..autograd import op
+from ..autograd.tensor import Fields
+from ..autograd.waiting import wait
+from . import joining
 from .activation import relu_backward
 from .aliases import aliased
 from .reduce import sum
@@ -108,6 +111,23 @@ def linear_vjp(g, y, x, weight, activation, need):
     if not need[1]:
         return dx, None, g.sum(axis=tuple(range(g.ndim - 1))) if need[2] else None
     return dx, *linear_backward_weight(g, x)
+
+
+def linear_waits(x, weight, bias=None, activation=None):
+    """A ReLU becomes the product's activation."""
+    if activation or not (isinstance(x, Fields) and isinstance(weight, Fields)):
+        return None
+    rows, columns = x.held.shape, weight.held.shape
+    if len(columns) != 2 or rows[-1:] != columns[1:] or (bias is not None and bias.shape != columns[:1]):
+        return None  # linear says what is wrong
+
+    def head(activation=None):
+        return linear.run((x, weight, bias, activation))
+    return wait((*rows[:-1], columns[0]), (x, weight, bias), JOIN, head)
+
+
+JOIN = {"relu": joining.relu}
+linear.waits = linear_waits
 
 
 @op

@@ -1,6 +1,8 @@
 """Batch normalisation over the channels, axis 1 (Ioffe and Szegedy, 2015)."""
 from .. import kernels
 from ..autograd import op
+from ..autograd.waiting import wait
+from . import joining
 from .arithmetic import sqrt
 from .hard_activation import sloped
 
@@ -106,6 +108,29 @@ def batch_norm_backward_vjp(g, dy, x, mean, r, weight, out, activation, need):
         return d_dy, None, None, None, None
     return (d_dy, dz * column, -(dz.sum(axis=axes) * r), d_r + (dz * (x - mean)).sum(axis=axes),
             d_weight if big is not None and need[4] else None)
+
+
+def batch_norm_following(x, weight, bias, running_mean, running_var, momentum, eps, activation=None, residual=None):
+    """The first result of batch_norm_train + residual; running_mean and running_var, if given, follow the statistics.
+
+    It waits for a sum and a ReLU or ReLU6 behind it, which become the kernel's.
+    """
+    reads, channels = (x, weight, bias, running_mean, running_var), x.shape[1:2]
+
+    def head(activation=activation, residual=residual):
+        fused = (activation, residual) if activation else ()
+        y, mean, var, _ = batch_norm_train.run((x, weight, bias, eps, *fused))
+        if running_mean is not None:
+            update_statistics(running_mean, running_var, mean, var, x.size // mean.size, momentum)
+        return y if fused or residual is None else y + residual
+
+    waiting = None
+    if activation is residual is None and all(r is None or r.shape == channels for r in reads[1:]):
+        waiting = wait(x.shape, reads, JOIN, head)
+    return head() if waiting is None else waiting
+
+
+JOIN = {"relu": joining.relu, "hardtanh": joining.hardtanh, "add": joining.add}
 
 
 def update_statistics(running_mean, running_var, mean, var, count, momentum):

@@ -3,6 +3,7 @@ import numpy as np
 
 from .. import kernels
 from ..autograd import op
+from ..autograd.waiting import join
 from ..kernels.pool import pair
 from .index import take_along_axis, where
 
@@ -69,6 +70,10 @@ def max_pool2d(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode
     if input.ndim == 3:
         y = max_pool2d(input[None], kernel_size, stride, padding, dilation, ceil_mode, return_indices, activation)
         return tuple(part[0] for part in y) if return_indices else y[0]
+    if not return_indices and activation is None:
+        joined = join("max_pool2d", max_pool2d, input, kernel_size, stride, padding, dilation, ceil_mode)
+        if joined is not None:
+            return joined
     y, taps = max_pool2d_taps(input, kernel_size, stride, padding, dilation, ceil_mode, activation)
     return (y, positions(taps, input.shape[3], kernel_size, stride, padding, dilation)) if return_indices else y
 
