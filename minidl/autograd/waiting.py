@@ -22,7 +22,7 @@ from numpy import dtype, empty, ndarray
 
 from ..kernels import core, get_backend
 from .modes import enable_grad, no_grad, paused, state, watchers
-from .tensor import Fields, Tensor, now
+from .tensor import Fields, Tensor, now, wrap
 
 WORTH = 4096  # elements of a result from which on waiting spares more than it costs
 FLOAT32 = dtype("float32")
@@ -148,6 +148,15 @@ def wait(shape, reads, rules, head):
             return None
         now.chain = chain = Chain(head, rules)
         return chain.add(shape, {})
+
+
+def private(x, shape):
+    """x, or a copy of it that nobody else reaches where x is much smaller than a result of this shape: a batch of images."""
+    if isinstance(x, Fields):
+        if x._requires_grad or not reached(x):
+            return x
+        x = x.held
+    return wrap(x.copy(order="K")) if type(x) is ndarray and x.dtype == FLOAT32 and 4 * x.size <= prod(shape) else x
 
 
 def reached(x):

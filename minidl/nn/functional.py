@@ -1,6 +1,7 @@
 """The layers as functions, by PyTorch's names and with its arguments.
 
-`inplace` is accepted for PyTorch's sake: results have memory of their own.
+`inplace` is accepted for PyTorch's sake: results have memory of their own. `max_pool2d(relu(conv2d(x, w)), 2)`,
+`relu(linear(x, w))` and `relu(batch_norm(x, ...) + y)` run as one kernel each: autograd/waiting.py.
 """
 import warnings
 

@@ -5,7 +5,7 @@ Letters and layouts: kernels/conv2d. Images are (N, C, H, W), weights (O, C/grou
 from .. import kernels
 from ..autograd import op
 from ..autograd.tensor import Fields
-from ..autograd.waiting import wait
+from ..autograd.waiting import private, wait
 from ..kernels.conv2d import geometry, whole
 from . import joining
 from .hard_activation import sloped
@@ -42,12 +42,13 @@ def conv2d_vjp(g, y, x, weight, x_shape, weight_shape, stride, padding, dilation
 
 def conv2d_waits(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, activation=None):
     """A ReLU or ReLU6 becomes the kernel's activation, and pooling part of the kernel where there are no groups."""
-    if activation or not (isinstance(x, Fields) and isinstance(weight, Fields)):
+    if activation or not (isinstance(weight, Fields) and hasattr(x, "ndim")):
         return None
     window = stride, padding, dilation, groups
-    _, shape = geometry(x.held.shape, weight.held.shape, *whole(*window))
+    _, shape = geometry(x.shape, weight.held.shape, *whole(*window))
     if bias is not None and bias.shape != shape[1:2]:
         return None  # conv2d says what is wrong
+    x = private(x, shape)
 
     def head(activation=None, pool=False):
         if pool:

@@ -167,6 +167,7 @@ def test_changes_come_after(change):
 
 SHARED = {
     "input": lambda a: (F.conv2d(ml.asarray(a[0]), ml.tensor(a[1])), a[0]),
+    "input of few channels": lambda a: (F.conv2d(a[0], ml.tensor(a[4])), a[0]),
     "part of an array": lambda a: (F.conv2d(ml.asarray(a[0][:2]), ml.tensor(a[1])), a[0]),
     "weight": lambda a: (F.conv2d(ml.tensor(a[0]), ml.asarray(a[1])), a[1]),
     "plain arrays": lambda a: (F.conv2d(a[0], ml.tensor(a[1])), a[0]),
@@ -178,11 +179,25 @@ SHARED = {
 @pytest.mark.parametrize("make", SHARED.values(), ids=SHARED.keys())
 def test_memory_that_others_reach_does_not_wait(make):
     rng = np.random.default_rng(0)
-    arrays = [rng.standard_normal(s).astype(np.float32) for s in ((4, 3, 40, 40), (8, 3, 3, 3), (16, 40), (3,))]
+    arrays = [rng.standard_normal(s).astype(np.float32) for s in ((4, 3, 40, 40), (8, 3, 3, 3), (16, 40), (3,), (32, 3, 3, 3))]
     expected = make([a.copy() for a in arrays])[0].numpy()
     y, memory = make(arrays)
     memory.fill(np.nan)
     np.testing.assert_array_equal(y.numpy(), expected)
+
+
+def test_a_batch_of_images_is_copied(calls):
+    images, w, b = np.random.default_rng(0).standard_normal((2, 3, 40, 40)).astype(np.float32), normal(32, 3, 3, 3), normal(32)
+    for x in images, ml.asarray(images):
+        expected = F.max_pool2d(F.relu(F.conv2d(x, w, b).clone()).clone(), 2).numpy()
+        calls.clear()
+        y = F.max_pool2d(F.relu(F.conv2d(x, w, b)), 2)
+        assert type(y) is Waiting
+        before = images.copy()
+        images.fill(np.nan)
+        np.testing.assert_allclose(y.numpy(), expected, atol=1e-5)
+        assert calls == ["conv2d_max_pool2d"]
+        images[...] = before
 
 
 def test_running_statistics_that_others_reach_are_there_at_once():
