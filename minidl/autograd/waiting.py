@@ -75,10 +75,8 @@ class Chain:
 
     def joined(self, operation, name, args):
         """The result of an operation that joins the chain, or None: then the chain is settled."""
-        if self.running:
-            return None
-        rule = self.rules.get(name)
-        if rule is not None and not watchers:
+        rule = None if self.running or watchers else self.rules.get(name)
+        if rule is not None:
             with lock:
                 if now.chain is self and not self.running:
                     last = self.stages[-1][0]()

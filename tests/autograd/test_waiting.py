@@ -288,6 +288,25 @@ def test_threads_settle_each_others_chains():
     assert wrong == []
 
 
+def test_threads_share_what_waits():
+    x, w = normal(8, 32, 40, 40), normal(64, 32, 3, 3, seed=1)
+    expected = F.relu(F.conv2d(x, w)).numpy()
+    wrong, start = [], threading.Barrier(4)
+
+    def run(y):
+        start.wait()
+        if not np.array_equal(F.relu(y).numpy(), expected):
+            wrong.append(y)
+    for _ in range(20):
+        y = F.conv2d(x, w)
+        threads = [threading.Thread(target=run, args=(y,)) for _ in range(4)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+    assert wrong == []
+
+
 def test_another_thread_changes_what_waits():
     x, w = normal(2, 3, 40, 40), normal(8, 3, 3, 3, seed=1)
     expected = F.conv2d(x, w).numpy()
