@@ -8,7 +8,7 @@ LISTED = {
     "minidl.random", "minidl._quick", "minidl._pure",  # the latter with MINIDL_PURE=1 only
     "minidl", "minidl.autograd", "minidl.config", "minidl.kernels", "minidl.ops",
     *(f"minidl.autograd.{name}" for name in (
-        "checkpoint", "edge", "engine", "function", "gradcheck", "modes", "node", "op", "tensor")),
+        "checkpoint", "edge", "engine", "function", "gradcheck", "modes", "node", "op", "tensor", "waiting")),
 }
 # Standard library modules that NumPy has not loaded already and that are light.
 LIGHT = {"cython_runtime", "threading", "__future__", "typing", "contextlib", "heapq", "_heapq", "bisect", "_bisect"}
