@@ -357,3 +357,60 @@ def test_anomalies_are_looked_for_at_once():
     x, w = normal(2, 3, 40, 40), normal(8, 3, 3, 3, seed=1, grad=True)
     with ml.autograd.detect_anomaly():
         assert type(F.conv2d(x, w)) is ml.Tensor
+
+
+def program(seed):
+    """Random operations on names that are given again, changes in place and views: the values, then the gradients."""
+    r = np.random.default_rng(seed)
+    named = {"x": normal(4, 4, 24, 24, seed=seed), "y": normal(4, 4, 24, 24, seed=seed + 1)}
+    weights = [normal(4, 4, 3, 3, seed=i, grad=True) for i in range(2)]
+    bias, scale, mean, var = normal(4, grad=True), normal(4, seed=2, grad=True), ml.zeros(4), ml.ones(4)
+    shared = []
+
+    def convolution(x, y):
+        return F.conv2d(x, weights[r.integers(2)], bias if r.random() < 0.5 else None, padding=1)
+
+    def change(x, y):
+        with ml.no_grad():
+            weights[0].mul_(0.9)
+
+    def share(x, y):
+        shared.append(weights[1].detach().numpy())
+
+    def change_shared(x, y):
+        for memory in shared:
+            memory *= 0.99
+
+    def without_tape(x, y):
+        with ml.no_grad():
+            return convolution(x, y)
+    steps = [convolution] * 3 + [lambda x, y: F.relu(x)] * 2 + [
+        change, share, change_shared, without_tape, lambda x, y: F.relu6(x), lambda x, y: F.max_pool2d(x, 2),
+        lambda x, y: F.batch_norm(x, mean, var, scale, bias, training=True), lambda x, y: x[:, :, ::-1],
+        lambda x, y: x + y if x.shape == y.shape else None, lambda x, y: F.max_pool2d(F.relu(convolution(x, y)), 2),
+        lambda x, y: F.relu(F.batch_norm(convolution(x, y), mean, var, training=True) + x)]
+    for _ in range(r.integers(4, 20)):
+        x, y = (named[name] for name in r.choice(sorted(named), 2))
+        result = steps[r.integers(len(steps))](x, y) if x.shape[2] > 5 else None
+        if result is not None:
+            named["xyz"[r.integers(3)]] = result
+    values = [x.detach().numpy().copy() for _, x in sorted(named.items())] + [mean.numpy(), var.numpy()]
+    try:
+        sum((x * x).mean() for _, x in sorted(named.items()) if x.requires_grad).backward()
+    except (AttributeError, RuntimeError) as error:  # nothing requires a gradient, or what it needs has changed
+        return values, type(error)
+    return values, [None if p.grad is None else p.grad.numpy() for p in (*weights, bias, scale)]
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_random_programs(seed, monkeypatch):
+    values, gradients = program(seed)
+    monkeypatch.setattr(waiting, "get_backend", lambda: "none that waits")
+    expected, theirs = program(seed)
+    for a, b in zip(values, expected):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=3e-5 * abs(b).max())
+    assert type(gradients) is type(theirs) and (type(theirs) is list or gradients is theirs)
+    for a, b in zip(gradients, theirs) if type(theirs) is list else ():
+        assert (a is None) == (b is None)
+        if b is not None:
+            np.testing.assert_allclose(a, b, rtol=1e-4, atol=3e-5 * abs(b).max())
