@@ -49,9 +49,17 @@ INLINE void pack_columns(const product *c, uint32_t *to, int64_t j0, const int k
     const int64_t ks = c->b.ks * size, ms = c->b.ms * size;
     const char *x = c->b.data + j0 * ms;
     if (cols < WIDTH) memset(to, 0, (size_t)(c->groups * WIDTH) * sizeof *to);
-    const int lanes_in_place = size * lane_k[kind] == 4 && c->b.ks == 1 && ms % 4 == 0 && (uintptr_t)x % 4 == 0;
-    if (lanes_in_place) pack_transposed((float *)to, WIDTH, (const float *)x, ms / 4, whole, cols);
-    else
+    const int in_words = c->b.ks == 1 && ms % 4 == 0 && (uintptr_t)x % 4 == 0; /* along k, four bytes at a time */
+    if (in_words && size * lane_k[kind] == 4) pack_transposed((float *)to, WIDTH, (const float *)x, ms / 4, whole, cols);
+    else if (in_words && kind == FLOATS && whole % 2 == 0) {
+        pack_transposed((float *)to, 2 * WIDTH, (const float *)x, ms / 4, whole / 2, cols);
+        for (int64_t g = 0; g < whole; g += 2)
+            for (int j = 0; j < WIDTH; j++) {
+                const uint32_t two = to[g * WIDTH + j];
+                to[g * WIDTH + j] = two << 16;
+                to[(g + 1) * WIDTH + j] = two & 0xffff0000;
+            }
+    } else
         for (int64_t g = 0; g < whole; g++) {
             const char *from = x + g * lane_k[kind] * ks;
             if (ms == size) pack_group(to + g * WIDTH, cols, from, ks, size, kind, 0, lane_k[kind]);
