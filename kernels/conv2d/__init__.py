@@ -217,8 +217,8 @@ def settings():
     yield "tiles, stride > window", 2, 128, 30, 31, 96, 2, 2, {"stride": 3}, False
     yield "tiles, dilated, groups", 2, 160, 20, 19, 128, 3, 3, {"dilation": (2, 3), "padding": 3, "groups": 2}, False
     yield "1x1, many channels", 3, 260, 6, 5, 144, 1, 1, {}, False
-    yield "few pixels, odd", 2, 100, 5, 6, 160, 3, 4, {"stride": (2, 1), "padding": 2, "dilation": (1, 2)}, False
-    yield "few pixels, one each", 5, 132, 3, 3, 144, 3, 3, {}, False
+    yield "few pixels, odd", 2, 324, 3, 4, 288, 3, 4, {"stride": (2, 1), "padding": 2, "dilation": (1, 2)}, False
+    yield "few pixels, one each", 5, 308, 3, 3, 400, 3, 3, {}, False
     yield "tiles, 1x1, padded", 2, 200, 15, 15, 130, 1, 1, {"padding": 1}, False
     for batch in 1, 32, 128:  # the README's network
         yield f"CNN layer 1, batch {batch}", batch, 1, 28, 28, 32, 3, 3, {}, True
@@ -275,8 +275,8 @@ def conv2d_cases():
     for name, (some, other) in extremes(x, weight):
         yield case(f"tiles, {name}", some, other, stride=2)
     yield case("tiles, relu6", x, weight * np.float32(0.2), activation="relu6", stride=2)
-    few = arrays(1, 100, 4, 5, 160, 3, 3)
-    yield case("few pixels, residual, relu6", few[0], 0.1 * few[1], residual=channels_last(normal(1, 160, 4, 5)),
+    few = arrays(1, 420, 4, 5, 304, 3, 3)
+    yield case("few pixels, residual, relu6", few[0], 0.1 * few[1], residual=channels_last(normal(1, 304, 4, 5)),
                activation="relu6", padding=1)
     yield case("tiles, residual, relu", x, weight, normal(80), residual=channels_last(normal(3, 80, 6, 7)), activation="relu",
                stride=2)

@@ -11,7 +11,7 @@ enum {
     PART_PIXELS = 2 * 192, /* of a part, at least */
     WEIGHT_PIXELS = 192,   /* pixels that the gradient by weights sums at a time: their g rows stay in the first cache */
     STRIP_BYTES = 32768,   /* of dx that a task of the gradient by data owns at a time */
-    FEW_PIXELS = 128,      /* of g, whose gradient by data stays on one thread */
+    FEW_PIXELS = 64,       /* of g, whose gradient by data stays on one thread */
 };
 
 /* ---------------------------------------------------------------- of maxima ---- */

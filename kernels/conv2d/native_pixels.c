@@ -1,19 +1,21 @@
-/* Few pixels and many channels, as in the last layers of a small image: there are more weights than a core can hold, and to read
+/* Few pixels and many channels, as in the last layers of a small image: there are more weights than caches hold, and to read
  * them takes as long as their products. So they are read once, in the order in which they lie (kh, kw, C, O) and without a copy, and
  * a tap of the window meets just the pixels that it reaches: windows at the edges have fewer.
  *
  *   forward   y[pixel][o]      = sum over taps and c of x[pixel + tap][c] * w[tap][c][o]     a task: some of the rows [tap][c]
  *   by data   dx[pixel + tap][c] = sum over taps and o of g[pixel][o] * w[tap][c][o]         a task: some channels c
  *
- * Forward, vectors lie along o; the sums of a few parts of the rows, as many whatever the threads, are added at the end. By data
- * vectors lie along o too, which is summed over: a tile is dot products. */
+ * Forward, vectors lie along o; the sums of a few parts of the rows, as many whatever the threads, are added at the end. Panels of
+ * these sums, and some channels of the pixels of x, are gathered: in rows of many channels they would meet in few sets of the
+ * first cache. By data vectors lie along o too, which is summed over: a tile is dot products. */
 #include "conv.h"
 
 enum {
-    MOST_PIXELS = 64, MOST_FOR_TILES = 32, /* of y; where matrix tiles are the other way */
-    LEAST_WEIGHTS = 1 << 17, /* floats */
+    MOST_PIXELS = 100,       /* of y */
+    MOST_BY_DATA = 64, MOST_BESIDE_TILES = 32, /* the same, by data; there, where matrix tiles are the other way */
+    LEAST_WEIGHTS = 1 << 20, /* floats: fewer stay in the second caches, and other ways have more from them */
     PARTS = 4,
-    BLOCK = 32,              /* rows of w at a time: what a panel of their columns holds stays in the first cache */
+    BLOCK = 64,              /* rows of w at a time */
     DOT_CHANNELS = 4, DOT_PIXELS = VL / DOT_CHANNELS, /* of a tile of dot products */
 };
 
@@ -28,11 +30,10 @@ typedef struct {
     const int64_t *count;
     int64_t pixels, tasks; /* of y; by data */
     int64_t cols;       /* of a task, forward */
-    float *sums;        /* [part][pixel][o] */
+    float *sums;        /* [part][panel][pixel][o] */
 } few;
 
-static int suits(const conv_shape *s, const md_array *w) {
-    const int64_t most = md_has_amx() ? MOST_FOR_TILES : MOST_PIXELS;
+static int suits(const conv_shape *s, const md_array *w, int64_t most) {
     return s->G == 1 && lies_flat(w) && s->kh * s->kw > 1 && s->O % VL == 0 && s->C % DOT_CHANNELS == 0 &&
            s->N * s->oh * s->ow <= most && s->K * s->O >= LEAST_WEIGHTS;
 }
@@ -43,27 +44,28 @@ static void list_meetings(meeting *met, int64_t *count, const conv_shape *s) {
     for (int64_t tap = 0; tap < s->kh * s->kw; tap++, met += pixels) {
         count[tap] = 0;
         for (int64_t i = 0; i < pixels; i++) {
-            const int64_t row = i / s->ow % s->oh * s->sh + tap / s->kw * s->dh - s->ph, column = i % s->ow * s->sw + tap % s->kw * s->dw - s->pw;
+            const int64_t row = i / s->ow % s->oh * s->sh + tap / s->kw * s->dh - s->ph;
+            const int64_t column = i % s->ow * s->sw + tap % s->kw * s->dw - s->pw;
             if (row >= 0 && row < s->H && column >= 0 && column < s->W)
                 met[count[tap]++] = (meeting){(i / s->ow / s->oh * s->H + row) * s->W + column, i};
         }
     }
 }
 
-/* The lists, and `more` floats of memory behind them; NULL without memory. */
-static float *prepare(few *f, int64_t more) {
+/* The lists, and `sums` floats of memory; NULL without memory. */
+static float *prepare(few *f, int64_t sums) {
     const conv_shape *s = &f->s;
     const int64_t taps = s->kh * s->kw;
     f->pixels = s->N * s->oh * s->ow;
-    char *memory = md_scratch(MD_SLOT_A, (size_t)(taps * f->pixels) * sizeof(meeting) + (size_t)taps * sizeof(int64_t) +
-                                             (size_t)more * sizeof(float));
+    float *const memory = md_scratch(MD_SLOT_A, (size_t)sums * sizeof(float) + (size_t)(taps * f->pixels) * sizeof(meeting) +
+                                                    (size_t)taps * sizeof(int64_t));
     if (!memory) return NULL;
-    meeting *const met = (meeting *)memory;
+    meeting *const met = (meeting *)(memory + sums);
     int64_t *const count = (int64_t *)(met + taps * f->pixels);
     list_meetings(met, count, s);
     f->met = met;
     f->count = count;
-    return (float *)(count + taps);
+    return memory;
 }
 
 /* ---- forward ---- */
@@ -71,26 +73,30 @@ static float *prepare(few *f, int64_t more) {
 static void rows_task(int64_t task, void *ctx) {
     const few *f = ctx;
     const conv_shape *s = &f->s;
-    const int64_t O = s->O, part = task % PARTS, j0 = task / PARTS * f->cols, j1 = md_min(O, j0 + f->cols), end = s->K * (part + 1) / PARTS;
-    float *const sums = f->sums + part * f->pixels * O;
+    const int64_t O = s->O, part = task % PARTS, end = s->K * (part + 1) / PARTS;
+    const int64_t j0 = task / PARTS * f->cols, j1 = md_min(O, j0 + f->cols);
+    float *const sums = f->sums + part * f->pixels * O, x[MOST_PIXELS * BLOCK];
     int64_t along[BLOCK];
     for (int64_t k = 0; k < BLOCK; k++) along[k] = k;
-    for (int64_t i = 0; i < f->pixels; i++) memset(sums + i * O + j0, 0, (size_t)(j1 - j0) * sizeof(float));
+    memset(sums + j0 * f->pixels, 0, (size_t)((j1 - j0) * f->pixels) * sizeof(float));
     for (int64_t k = s->K * part / PARTS, next; k < end; k = next) {
         const int64_t tap = k / s->C, c = k % s->C, count = f->count[tap];
         const meeting *const met = f->met + tap * f->pixels;
         next = md_min(md_min(end, k + BLOCK), (tap + 1) * s->C);
+        for (int64_t i = 0; i < count; i++)
+            memcpy(x + i * BLOCK, f->x + met[i].in * s->C + c, (size_t)(next - k) * sizeof(float));
         for (int64_t j = j0; j < j1; j += PANEL) {
             const float *a[PANEL_ROWS];
             float *y[PANEL_ROWS];
             const int64_t cols = md_min(PANEL, j1 - j);
             const int nv = (int)(cols / VL);
-            const panel_args t = {.k = next - k, .a = a, .off = along, .b = f->w + k * O + j, .ldb = O, .y = y, .cols = (int)cols, .add = 1};
+            const panel_args t = {.k = next - k, .a = a, .off = along, .b = f->w + k * O + j, .ldb = O, .y = y, .cols = (int)cols,
+                                  .add = 1};
             for (int64_t i = 0, rows; i < count; i += rows) {
                 rows = panel_rows(nv, count - i);
                 for (int r = 0; r < rows; r++) {
-                    a[r] = f->x + met[i + r].in * s->C + c;
-                    y[r] = sums + met[i + r].out * O + j;
+                    a[r] = x + (i + r) * BLOCK;
+                    y[r] = sums + j * f->pixels + met[i + r].out * cols;
                 }
                 panel_tile(nv, (int)rows, &t);
             }
@@ -101,20 +107,24 @@ static void rows_task(int64_t task, void *ctx) {
 static void finish_pixel(int64_t i, void *ctx) {
     const few *f = ctx;
     const int64_t O = f->s.O, all = f->pixels * O;
-    for (int64_t o = i * O; o < (i + 1) * O; o += VL) {
-        vf sum = f->bias ? vload(f->bias + o - i * O) : (vf){0};
-        for (int part = 0; part < PARTS; part++) sum += vload(f->sums + part * all + o);
-        if (f->residual) sum += vload(f->residual + o);
-        vstore(f->y + o, activated(sum, f->s.activation));
+    for (int64_t j = 0; j < O; j += PANEL) {
+        const int64_t cols = md_min(PANEL, O - j);
+        const float *const sums = f->sums + j * f->pixels + i * cols;
+        for (int64_t v = 0; v < cols; v += VL) {
+            vf sum = f->bias ? vload(f->bias + j + v) : (vf){0};
+            for (int part = 0; part < PARTS; part++) sum += vload(sums + part * all + v);
+            if (f->residual) sum += vload(f->residual + i * O + j + v);
+            vstore(f->y + i * O + j + v, activated(sum, f->s.activation));
+        }
     }
 }
 
 int MD_LOCAL(pixels_forward)(const md_array *y, const md_array *x, const md_array *w, const md_array *bias, const md_array *residual,
                              const conv_shape *s) {
-    if (!suits(s, w) || (residual->data && !md_channels_last(residual))) return MD_NOT_MINE;
-    const int64_t threads = md_get_threads(), groups = md_min(s->O / VL, md_ceil_div(threads, PARTS));
+    if (!suits(s, w, MOST_PIXELS) || (residual->data && !md_channels_last(residual))) return MD_NOT_MINE;
+    const int64_t threads = md_get_threads(), groups = md_ceil_div(threads, PARTS);
     few f = {.s = *s, .w = (const float *)w->data, .y = (float *)y->data, .bias = (const float *)bias->data,
-             .residual = (const float *)residual->data, .cols = md_ceil_div(s->O / VL, groups) * VL};
+             .residual = (const float *)residual->data, .cols = md_ceil_div(md_ceil_div(s->O, PANEL), groups) * PANEL};
     f.sums = prepare(&f, PARTS * md_size(y));
     if (!f.sums || !(f.x = dense(x, MD_SLOT_D, threads))) return MD_NO_MEMORY;
     run_tasks(threads, PARTS * md_ceil_div(s->O, f.cols), rows_task, &f);
@@ -169,7 +179,7 @@ static void channels_task(int64_t task, void *ctx) {
 }
 
 int MD_LOCAL(pixels_data)(const md_array *dx, const md_array *g, const md_array *w, const conv_shape *s) {
-    if (!suits(s, w) || !md_channels_last(dx)) return MD_NOT_MINE;
+    if (!suits(s, w, md_has_amx() ? MOST_BESIDE_TILES : MOST_BY_DATA) || !md_channels_last(dx)) return MD_NOT_MINE;
     const int64_t threads = md_get_threads();
     few f = {.s = *s, .w = (const float *)w->data, .y = (float *)dx->data};
     if (!prepare(&f, 0) || !(f.x = dense(g, MD_SLOT_D, threads))) return MD_NO_MEMORY;

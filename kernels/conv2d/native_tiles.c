@@ -298,7 +298,7 @@ static double cost_of(const tiled *t, int64_t threads) {
                                      : (double)md_ceil_div(((t->images - 1) * p->gap + rows) * p->pitch, AMX_ROWS);
         const double taps = (double)f->taps * (p->abreast > 1 ? t->met : 1);
         const double cols = (double)md_ceil_div(md_min(t->cols, t->out), AMX_ROWS);
-        sum += half * cols * (taps * (double)p->steps * 108 + 70);
+        sum += half * cols * (taps * (double)p->steps * 118 + 110);
     }
     const double weights = (double)(t->n_taps * p->steps * AMX_K * amx_whole(t->out, AMX_ROWS) * t->G);
     const double packing = t->b ? 0 : bands > 1 ? weights * 1.7 / (double)md_min(threads, t->G * t->n_phases * panels(t))
@@ -351,12 +351,12 @@ static double share_out(tiled *t, int64_t threads) {
 }
 
 /* Cycles of the other ways: vectors do 68 flops in one; Winograd's transforms take 0.6 for a place of a tile and a channel, by data of few
- * images 1.2, and 22 for a filter. */
+ * images 0.75, and 28 for a filter, which each of two threads transforms where the filters are few. */
 static double without_tiles(const conv_shape *s, int by_data) {
     const double pairs = (double)s->C * (double)s->O, pixels = (double)(s->N * s->oh * s->ow);
     if (!fits(s, 150)) return pixels * (double)s->O * (double)s->K * 2 / 68 + 1.2 * (double)s->K * (double)s->O;
     const double places = (double)(PLACES * s->N * md_ceil_div(s->oh, OUT) * md_ceil_div(s->ow, OUT));
-    return places * (pairs * 2 / 85 + (double)(s->C + s->O) * (by_data && s->N < 8 ? 1.2 : 0.6)) + 22 * pairs;
+    return places * (pairs * 2 / 85 + (double)(s->C + s->O) * (by_data && s->N < 8 ? 0.75 : 0.6)) + 28 * pairs * (narrow(s) ? 2 : 1);
 }
 
 /* The share of the taps of all windows that meet pixels. */

@@ -55,13 +55,25 @@ INLINE void filters(const int r0, const int r1, const winograd *w, int64_t k0, i
         }
 }
 
-/* The same for all places and VL channels, to the table of all filters. */
-static void all_filters(int64_t task, void *ctx) {
-    const winograd *w = ctx;
+/* The same for all places and channels, to a table of all filters. */
+static int64_t table_floats(const winograd *w) { return PLACES * (w->in * w->out + VL); }
+static void all_filters(const winograd *w, float *u) {
     for (int64_t p = 0; p < w->out; p += PANEL) {
         const int64_t width = md_min(PANEL, w->out - p);
-        filters(0, SIDE, w, task * VL, task * VL + VL, p, width, w->u + w->in * p + task * VL * width, w->in * w->out + VL);
+        filters(0, SIDE, w, 0, w->in, p, width, u + w->in * p, w->in * w->out + VL);
     }
+}
+
+/* The thread's own table, made at its first task of a call: to transform all filters takes less time than to fetch half of them from
+ * another core and to write where that has read. NULL without memory. */
+static const float *own_filters(const winograd *w) {
+    static _Thread_local int64_t made; /* for which call */
+    float *const u = md_scratch(MD_SLOT_D, (size_t)table_floats(w) * sizeof(float));
+    if (u && made != w->call) {
+        all_filters(w, u);
+        made = w->call;
+    }
+    return u;
 }
 
 /* m (+)= v u for channels [k0, k1) and one panel, at one place of tables of `in` and `out` channels. */
@@ -227,7 +239,8 @@ static void strip_task(int64_t task, void *ctx) {
     const int64_t begin = w->rows * task / w->tasks, end = w->rows * (task + 1) / w->tasks;
     const int64_t v_row = w->tw * table_step(w->in), m_row = w->tw * table_step(w->out), us = w->in * w->out + VL;
     float *v = md_scratch(MD_SLOT_C, (size_t)((w->strip + 1) * (v_row + m_row)) * sizeof(float));
-    if (!v) {
+    const float *const u = w->u ? w->u : own_filters(w);
+    if (!v || !u) {
         w->status = MD_NO_MEMORY;
         return;
     }
@@ -242,7 +255,7 @@ static void strip_task(int64_t task, void *ctx) {
             for (int64_t p = 0; p < w->out; p += PANEL) {
                 const int64_t width = md_min(PANEL, w->out - p);
                 for (int64_t k = 0; k < w->in; k += BLOCK)
-                    multiply(w, v + from * v_row + place * w->in, w->u + place * us + w->in * p + k * width,
+                    multiply(w, v + from * v_row + place * w->in, u + place * us + w->in * p + k * width,
                              m + from * m_row + place * w->out + p, count * w->tw, k, md_min(w->in, k + BLOCK), width);
             }
         for (int64_t q = q0; q < q1; q++) finish_row(w, q, m + (q - q0 + 1) * m_row);
@@ -309,23 +322,25 @@ static const float *copy_filters(const md_array *w, float *to) {
 static int run(winograd *w, const md_array *weight) {
     const int64_t size = w->in * w->out, threads = threads_for(2 * PLACES * w->rows * w->tw * size);
     const int wide = !narrow(&w->s);
+    static _Atomic int64_t calls;
     int filled;
-    const int64_t table = wide ? 0 : PLACES * (size + VL), copy = lies_flat(weight) ? 0 : 9 * size;
+    const int64_t table = !wide && weight->constant ? table_floats(w) : 0, copy = lies_flat(weight) ? 0 : 9 * size;
     int64_t *identity = md_keep(MD_SLOT_A, (size_t)w->in * sizeof(int64_t) + (size_t)(table + copy) * sizeof(float) + 64,
                                 weight, &filled);
     if (!identity) return MD_NO_MEMORY;
     w->identity = identity;
     float *rest = (float *)(identity + w->in);
-    w->u = wide ? NULL : rest;
+    w->u = table ? rest : NULL;
+    w->call = ++calls;
     if (!filled) {
         for (int64_t k = 0; k < w->in; k++) identity[k] = k;
         w->w = copy ? copy_filters(weight, rest + table) : (const float *)weight->data;
-        if (!wide) run_tasks(threads, w->in / VL, all_filters, w);
+        if (table) all_filters(w, rest);
     } else w->w = copy ? rest + table : (const float *)weight->data;
     if (wide) return chunks(w, threads);
     w->strip = md_max(1, STRIP_FLOATS / (PLACES * (w->in + w->out) * w->tw));
     w->tasks = threads == 1 ? 1 : md_min(w->rows, md_max(threads, md_min(4 * threads, w->rows / w->strip)));
-    if (w->by_data && w->s.N >= 4 * threads) w->tasks = md_min(w->s.N, 4 * threads); /* fewer rows are computed twice */
+    if (w->by_data) w->tasks = md_min(w->rows, w->s.N < 4 * threads ? threads : 4 * threads); /* fewer rows are computed twice */
     w->strip = md_min(w->strip, md_ceil_div(w->rows, w->tasks));
     run_tasks(threads, w->tasks, strip_task, w);
     return w->status;

@@ -34,7 +34,8 @@ typedef struct {
     const uint8_t *g_taps;       /* of the maxima whose gradient g then is; or NULL */
     ptrdiff_t residual;          /* how many floats from y lies what is added as well; or 0 */
     const float *bias;
-    float *u;                    /* transformed filters: [36][panel][in][columns] */
+    const float *u;              /* transformed filters that a plan keeps: [36][panel][in][columns]; or NULL */
+    int64_t call;                /* which one, of all */
     const int64_t *identity;
     int64_t strip, tasks;        /* rows of tiles at a time; parts of all rows */
     float *v, *m;                /* tables [tile][36][channel] of some images */
