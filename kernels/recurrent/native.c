@@ -219,7 +219,7 @@ int MD_LOCAL(recurrent_serves)(const md_array *a, int n, int strided) {
     for (int i = 0; i < n; i++) {
         if (!a[i].data) continue;
         if (a[i].dtype != MD_F32) return 0;
-        if (i == strided ? a[i].shape[2] > 1 && a[i].stride[2] != 1 : !md_contiguous(&a[i])) return 0;
+        if (i == strided ? a[i].shape[2] > 1 && a[i].stride[2] != 1 : md_size(&a[i]) && !md_contiguous(&a[i])) return 0;
     }
     return 1;
 }

@@ -48,6 +48,19 @@ def test_without_matrix_tiles():
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.parametrize("keep", [True, False])
+@pytest.mark.parametrize("kernel", [kernels.lstm, kernels.gru], ids=lambda k: k.name)
+def test_recurrent_layers_are_native_whether_they_keep_the_gates_or_not(kernel, keep):
+    """Without keep an output is empty, whose strides NumPy gives as zeros: no reason for the reference to step in."""
+    native = kernel.version("native")
+    if native is None:
+        pytest.skip("nothing was compiled")
+    for case in kernel.cases():
+        if case.bench and case.kwargs.get("keep", True) == keep:
+            outs, ins, p = kernel.spec(*case.args, **case.kwargs)
+            assert native.compute(outs, ins, p, None) is not NotImplemented, case.label
+
+
 @pytest.mark.parametrize("kernel", ALL, ids=lambda k: k.name)
 def test_results_are_the_same_bits_from_run_to_run(kernel):
     threads = kernels.get_num_threads()
