@@ -6,7 +6,8 @@
         scheduler.step()
 
 A scheduler that is alone sets its formula's exact value. Where something else changed the rate since its last step (another
-scheduler, a callback, the user), it multiplies that rate by its own change, so schedulers can be combined.
+scheduler, a callback, the user), it multiplies that rate by its own change, so schedulers can be combined. Those with
+`relative = False` set their value in any case, as PyTorch's.
 """
 import math
 from bisect import bisect_right
@@ -20,6 +21,9 @@ class LRScheduler:
 
     last_epoch: the step to go on after; -1 begins. Raises TypeError for what is no optimizer.
     """
+
+    relative = True  # a rate that something else changed is multiplied
+    eta_min = 0.0  # the rate that only what lies above is multiplied of
 
     def __init__(self, optimizer, last_epoch=-1):
         check_optimizer(self, optimizer)
@@ -49,17 +53,24 @@ class LRScheduler:
         """The groups' rates at `self.last_epoch`."""
         before, now = self._formula_lrs, self.formulas(self.last_epoch)
         self._formula_lrs = now
-        rates = [group["lr"] for group in self.optimizer.param_groups]
-        return [n if rate == b or b == 0 else rate * (n / b) for rate, b, n in zip(rates, before, now)]
+        if not self.relative:
+            return now
+        rates, low = [group["lr"] for group in self.optimizer.param_groups], self.eta_min
+        return [n if rate == b else rate + (n - b) if b == low else low + (rate - low) * ((n - low) / (b - low))
+                for rate, b, n in zip(rates, before, now)]
 
     def get_last_lr(self):
         """The groups' rates as the last step set them."""
         return self._last_lr
 
-    def step(self):
-        """Goes on by one step (an epoch, or a batch: as often as it is called) and sets the rates."""
-        self.last_epoch += 1
-        for group, lr in zip(self.optimizer.param_groups, self.get_lr()):
+    def step(self, epoch=None):
+        """Goes on by one step (an epoch, or a batch: as often as it is called), or to another one, and sets the rates."""
+        self.last_epoch = self.last_epoch + 1 if epoch is None else epoch
+        if epoch is not None and (type(self).formula, type(self).formulas) != (LRScheduler.formula, LRScheduler.formulas):
+            rates = self._formula_lrs = self.formulas(epoch)
+        else:
+            rates = self.get_lr()
+        for group, lr in zip(self.optimizer.param_groups, rates):
             group["lr"] = lr
         self._last_lr = [group["lr"] for group in self.optimizer.param_groups]
 
@@ -77,13 +88,10 @@ class LRScheduler:
 class LambdaLR(LRScheduler):
     """The initial rate times lr_lambda(t); one function, or a list with one for each group. Functions are not in the state."""
 
+    relative = False
+
     def __init__(self, optimizer, lr_lambda, last_epoch=-1):
-        check_optimizer(self, optimizer)
-        count = len(optimizer.param_groups)
-        lambdas = list(lr_lambda) if isinstance(lr_lambda, (list, tuple)) else [lr_lambda] * count
-        if len(lambdas) != count:
-            raise ValueError(f"LambdaLR: {len(lambdas)} functions for {count} parameter groups: as many expected")
-        self.lr_lambdas = lambdas
+        self.lr_lambdas = for_groups(self, optimizer, "lr_lambda", lr_lambda)
         super().__init__(optimizer, last_epoch)
 
     def formulas(self, t):
@@ -91,6 +99,17 @@ class LambdaLR(LRScheduler):
 
     def state_dict(self):
         return {key: value for key, value in super().state_dict().items() if key != "lr_lambdas"}
+
+
+class MultiplicativeLR(LambdaLR):
+    """The rate times lr_lambda(t) at every step t; one function, or a list with one for each group."""
+
+    def get_lr(self):
+        rates = [group["lr"] for group in self.optimizer.param_groups]
+        return [lr * f(self.last_epoch) for lr, f in zip(rates, self.lr_lambdas)] if self.last_epoch > 0 else rates
+
+    def formulas(self, t):
+        return list(self.base_lrs)
 
 
 class StepLR(LRScheduler):
@@ -143,6 +162,31 @@ class LinearLR(LRScheduler):
         return base_lr * (self.start_factor + (self.end_factor - self.start_factor) * share)
 
 
+class ConstantLR(LRScheduler):
+    """The rate times factor for total_iters steps, then the rate itself."""
+
+    def __init__(self, optimizer, factor=1.0 / 3, total_iters=5, last_epoch=-1):
+        if not 0 <= factor <= 1:
+            raise ValueError(f"ConstantLR: factor={factor}: a number in [0, 1] expected")
+        self.factor, self.total_iters = factor, total_iters
+        super().__init__(optimizer, last_epoch)
+
+    def formula(self, base_lr, t):
+        return base_lr * (self.factor if t < self.total_iters else 1)
+
+
+class PolynomialLR(LRScheduler):
+    """The rate times (1 - t / total_iters)**power, 0 in the end."""
+
+    def __init__(self, optimizer, total_iters=5, power=1.0, last_epoch=-1):
+        positive("PolynomialLR", total_iters=total_iters)
+        self.total_iters, self.power = total_iters, power
+        super().__init__(optimizer, last_epoch)
+
+    def formula(self, base_lr, t):
+        return base_lr * (1 - min(t, self.total_iters) / self.total_iters) ** self.power
+
+
 class CosineAnnealingLR(LRScheduler):
     """Half a cosine from the rate to eta_min in T_max steps, and back (Loshchilov and Hutter 2017, without restarts)."""
 
@@ -155,6 +199,78 @@ class CosineAnnealingLR(LRScheduler):
         return self.eta_min + (base_lr - self.eta_min) * (1 + math.cos(math.pi * t / self.T_max)) / 2
 
 
+class CosineAnnealingWarmRestarts(LRScheduler):
+    """Half a cosine from the rate to eta_min in T_0 steps, again in T_0 T_mult steps, and so on (Loshchilov and Hutter 2017).
+
+    step(epoch) also takes parts of an epoch.
+    """
+
+    relative = False
+
+    def __init__(self, optimizer, T_0, T_mult=1, eta_min=0.0, last_epoch=-1):
+        positive("CosineAnnealingWarmRestarts", T_0=T_0, T_mult=T_mult)
+        self.T_0, self.T_mult, self.eta_min = T_0, T_mult, eta_min
+        super().__init__(optimizer, last_epoch)
+
+    def formula(self, base_lr, t):
+        length = self.T_0
+        while self.T_mult > 1 and t >= length:
+            t, length = t - length, length * self.T_mult
+        return self.eta_min + (base_lr - self.eta_min) * (1 + math.cos(math.pi * (t % length) / length)) / 2
+
+
+class CyclicLR(LRScheduler):
+    """Up from base_lr to max_lr and down again, over and over, the momentum the other way (Smith 2017). For every batch.
+
+    step_size_up, step_size_down (None: as up): steps. mode: 'triangular', 'triangular2' (half as high each time) or
+    'exp_range' (times gamma each step); scale_fn(cycle or step, by scale_mode 'cycle' or 'iterations') in its place.
+    Raises ValueError where cycle_momentum finds neither momentum nor betas.
+    """
+
+    relative = False
+
+    def __init__(self, optimizer, base_lr, max_lr, step_size_up=2000, step_size_down=None, mode="triangular", gamma=1.0,
+                 scale_fn=None, scale_mode="cycle", cycle_momentum=True, base_momentum=0.8, max_momentum=0.9, last_epoch=-1):
+        if mode not in ("triangular", "triangular2", "exp_range") and scale_fn is None:
+            raise ValueError(f"CyclicLR: mode={mode!r}: 'triangular', 'triangular2', 'exp_range', or a scale_fn expected")
+        lows = for_groups(self, optimizer, "base_lr", base_lr)
+        self.max_lrs = for_groups(self, optimizer, "max_lr", max_lr)
+        self.base_momentums = for_groups(self, optimizer, "base_momentum", base_momentum)
+        self.max_momentums = for_groups(self, optimizer, "max_momentum", max_momentum)
+        if cycle_momentum and not {"momentum", "betas"} & set(optimizer.defaults):
+            raise ValueError(f"CyclicLR: {type(optimizer).__name__} has neither momentum nor betas: cycle_momentum=False "
+                             "expected")
+        down = step_size_up if step_size_down is None else step_size_down
+        self.total_size, self.step_ratio = step_size_up + down, step_size_up / (step_size_up + down)
+        self.mode, self.gamma, self.scale_fn, self.cycle_momentum = mode, gamma, scale_fn, cycle_momentum
+        self.scale_mode = scale_mode if scale_fn else "iterations" if mode == "exp_range" else "cycle"
+        if last_epoch == -1:
+            for group, low in zip(optimizer.param_groups, lows):
+                group["lr"] = group["initial_lr"] = low
+        super().__init__(optimizer, last_epoch)
+
+    def formulas(self, t):
+        height = self._height(t)
+        return [low + (high - low) * height for low, high in zip(self.base_lrs, self.max_lrs)]
+
+    def step(self, epoch=None):
+        super().step(epoch)
+        if self.cycle_momentum:
+            height = self._height(self.last_epoch)
+            for group, low, high in zip(self.optimizer.param_groups, self.base_momentums, self.max_momentums):
+                set_momentum(group, high - (high - low) * height)
+
+    def _height(self, t):
+        """How far up step t is: 0 at the bottom, 1 at the top of the first cycle."""
+        cycle = math.floor(1 + t / self.total_size)
+        x = 1 + t / self.total_size - cycle
+        height = x / self.step_ratio if x <= self.step_ratio else (x - 1) / (self.step_ratio - 1)
+        at = cycle if self.scale_mode == "cycle" else t
+        if self.scale_fn is not None:
+            return height * self.scale_fn(at)
+        return height * {"triangular": 1.0, "triangular2": 0.5 ** (cycle - 1), "exp_range": self.gamma ** t}[self.mode]
+
+
 class OneCycleLR(LRScheduler):
     """Up to max_lr and down to almost nothing within total_steps, the momentum the other way (Smith and Topin 2018).
 
@@ -162,6 +278,8 @@ class OneCycleLR(LRScheduler):
     at max_lr / div_factor / final_div_factor. three_phase: down to the beginning's rate as slowly as up, then on to the
     end. Raises ValueError for a step beyond total_steps and where cycle_momentum finds neither momentum nor betas.
     """
+
+    relative = False
 
     def __init__(self, optimizer, max_lr, total_steps=None, epochs=None, steps_per_epoch=None, pct_start=0.3,
                  anneal_strategy="cos", cycle_momentum=True, base_momentum=0.85, max_momentum=0.95, div_factor=25.0,
@@ -179,10 +297,7 @@ class OneCycleLR(LRScheduler):
         if cycle_momentum and not {"momentum", "betas"} & set(optimizer.defaults):
             raise ValueError(f"OneCycleLR: {type(optimizer).__name__} has neither momentum nor betas: cycle_momentum=False "
                              "expected")
-        groups = optimizer.param_groups
-        peaks = list(max_lr) if isinstance(max_lr, (list, tuple)) else [max_lr] * len(groups)
-        if len(peaks) != len(groups):
-            raise ValueError(f"OneCycleLR: {len(peaks)} max_lr for {len(groups)} parameter groups: as many expected")
+        peaks = for_groups(self, optimizer, "max_lr", max_lr)
         self.total_steps, self.anneal_strategy, self.cycle_momentum = total_steps, anneal_strategy, cycle_momentum
         self.base_momentum, self.max_momentum = base_momentum, max_momentum
         up, end = pct_start * total_steps - 1, total_steps - 1
@@ -194,7 +309,7 @@ class OneCycleLR(LRScheduler):
         else:
             self.phases.append((end, div_factor, low, base_momentum, max_momentum))
         if last_epoch == -1:
-            for group, peak in zip(groups, peaks):
+            for group, peak in zip(optimizer.param_groups, peaks):
                 group["lr"] = group["initial_lr"] = peak / div_factor
         super().__init__(optimizer, last_epoch)
 
@@ -202,16 +317,13 @@ class OneCycleLR(LRScheduler):
         share, begin, end, _, _ = self._phase(t)
         return base_lr * self._between(begin, end, share)
 
-    def step(self):
-        super().step()
+    def step(self, epoch=None):
+        super().step(epoch)
         if self.cycle_momentum:
             share, _, _, begin, end = self._phase(self.last_epoch)
             momentum = self._between(begin, end, share)
             for group in self.optimizer.param_groups:
-                if "betas" in group:
-                    group["betas"] = (momentum, *group["betas"][1:])
-                else:
-                    group["momentum"] = momentum
+                set_momentum(group, momentum)
 
     def _phase(self, t):
         """How far step t is in its phase, and the phase's rates and momenta at both ends."""
@@ -245,10 +357,7 @@ class ReduceLROnPlateau(LRScheduler):
             raise ValueError(f"ReduceLROnPlateau: mode={mode!r}: 'min' or 'max' expected")
         if threshold_mode not in ("rel", "abs"):
             raise ValueError(f"ReduceLROnPlateau: threshold_mode={threshold_mode!r}: 'rel' or 'abs' expected")
-        count = len(optimizer.param_groups)
-        self.min_lrs = list(min_lr) if isinstance(min_lr, (list, tuple)) else [min_lr] * count
-        if len(self.min_lrs) != count:
-            raise ValueError(f"ReduceLROnPlateau: {len(self.min_lrs)} min_lr for {count} parameter groups: as many expected")
+        self.min_lrs = for_groups(self, optimizer, "min_lr", min_lr)
         self.optimizer = optimizer
         self.mode, self.factor, self.patience, self.threshold = mode, factor, patience, threshold
         self.threshold_mode, self.cooldown, self.eps = threshold_mode, cooldown, eps
@@ -281,6 +390,89 @@ class ReduceLROnPlateau(LRScheduler):
         if self.threshold_mode == "rel":
             return sign * value > sign * self.best * (1 + sign * self.threshold)
         return sign * value > sign * self.best + self.threshold
+
+
+class ChainedScheduler:
+    """Several schedulers of one optimizer, stepped one after the other: their changes multiply."""
+
+    def __init__(self, schedulers, optimizer=None):
+        self._schedulers = list(schedulers)
+        if not self._schedulers:
+            raise ValueError("ChainedScheduler: schedulers is empty: one at least expected")
+        self.optimizer = optimizer or self._schedulers[0].optimizer
+        if any(scheduler.optimizer is not self.optimizer for scheduler in self._schedulers):
+            raise ValueError("ChainedScheduler: schedulers of different optimizers: the same expected")
+        self._last_lr = self._schedulers[-1].get_last_lr()
+
+    def step(self):
+        """One step of each."""
+        for scheduler in self._schedulers:
+            scheduler.step()
+        self._last_lr = self._schedulers[-1].get_last_lr()
+
+    def get_last_lr(self):
+        """The groups' rates as the last step set them."""
+        return self._last_lr
+
+    def state_dict(self):
+        """The states of all."""
+        return {"_schedulers": [scheduler.state_dict() for scheduler in self._schedulers], "_last_lr": self._last_lr}
+
+    def load_state_dict(self, state_dict):
+        """Goes on from `state_dict()`."""
+        for scheduler, state in zip(self._schedulers, state_dict["_schedulers"], strict=True):
+            scheduler.load_state_dict(state)
+        self._last_lr = state_dict["_last_lr"]
+
+
+class SequentialLR(ChainedScheduler):
+    """One scheduler after the other; each begins anew at its milestone, a step number."""
+
+    def __init__(self, optimizer, schedulers, milestones, last_epoch=-1):
+        super().__init__(schedulers, optimizer)
+        if len(milestones) != len(self._schedulers) - 1:
+            raise ValueError(f"SequentialLR: {len(milestones)} milestones for {len(self._schedulers)} schedulers: one less "
+                             "expected")
+        if any(isinstance(scheduler, ReduceLROnPlateau) for scheduler in self._schedulers):
+            raise ValueError("SequentialLR: ReduceLROnPlateau, which needs a measure to step, is not expected")
+        self._milestones, self.last_epoch = list(milestones), last_epoch + 1
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["initial_lr"]
+        self._schedulers[0].step(0)
+        self._last_lr = self._schedulers[0].get_last_lr()
+
+    def step(self):
+        """One step of the scheduler whose turn it is."""
+        self.last_epoch += 1
+        turn = bisect_right(self._milestones, self.last_epoch)
+        begins = turn > 0 and self._milestones[turn - 1] == self.last_epoch
+        self._schedulers[turn].step(*[0] * begins)
+        self._last_lr = self._schedulers[turn].get_last_lr()
+
+    def state_dict(self):
+        return {**super().state_dict(), "last_epoch": self.last_epoch, "_milestones": self._milestones}
+
+    def load_state_dict(self, state_dict):
+        super().load_state_dict(state_dict)
+        self.last_epoch, self._milestones = state_dict["last_epoch"], state_dict["_milestones"]
+
+
+def for_groups(scheduler, optimizer, option, value):
+    """A list with the option's value for each parameter group, from one for all or a list. Raises ValueError for others."""
+    check_optimizer(scheduler, optimizer)
+    count = len(optimizer.param_groups)
+    values = list(value) if isinstance(value, (list, tuple)) else [value] * count
+    if len(values) != count:
+        raise ValueError(f"{type(scheduler).__name__}: {len(values)} {option} for {count} parameter groups: as many expected")
+    return values
+
+
+def set_momentum(group, momentum):
+    """Sets a group's momentum, or the first of its betas."""
+    if "betas" in group:
+        group["betas"] = (momentum, *group["betas"][1:])
+    else:
+        group["momentum"] = momentum
 
 
 def check_optimizer(scheduler, optimizer):

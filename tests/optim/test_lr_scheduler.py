@@ -15,6 +15,15 @@ PLANS = [
     ("LinearLR", {"start_factor": 0.1, "total_iters": 11}),
     ("LambdaLR", {"lr_lambda": lambda t: 1 / (1 + t)}),
     ("LambdaLR", {"lr_lambda": [lambda t: 0.9 ** t, lambda t: 1 + t]}),
+    ("MultiplicativeLR", {"lr_lambda": lambda t: 0.95 if t % 3 else 1.01}),
+    ("ConstantLR", {"factor": 0.2, "total_iters": 7}),
+    ("PolynomialLR", {"total_iters": 20, "power": 1.5}),
+    ("CosineAnnealingWarmRestarts", {"T_0": 7, "eta_min": 0.001}),
+    ("CosineAnnealingWarmRestarts", {"T_0": 3, "T_mult": 2}),
+    ("CyclicLR", {"base_lr": [0.01, 0.02], "max_lr": 0.3, "step_size_up": 5, "step_size_down": 8}),
+    ("CyclicLR", {"base_lr": 0.01, "max_lr": 0.3, "step_size_up": 6, "mode": "triangular2"}),
+    ("CyclicLR", {"base_lr": 0.01, "max_lr": 0.3, "step_size_up": 6, "mode": "exp_range", "gamma": 0.97}),
+    ("CyclicLR", {"base_lr": 0.01, "max_lr": 0.3, "step_size_up": 6, "scale_fn": lambda n: 1 / n, "cycle_momentum": False}),
     ("OneCycleLR", {"max_lr": 0.5, "total_steps": 51}),
     ("OneCycleLR", {"max_lr": [0.5, 0.2], "epochs": 5, "steps_per_epoch": 12, "three_phase": True,
                     "anneal_strategy": "linear", "pct_start": 0.4}),
@@ -155,7 +164,7 @@ def test_a_scheduler_of_ones_own():
     (lambda o: ours.StepLR(o, 0), ValueError, "StepLR: step_size=0"),
     (lambda o: ours.LinearLR(o, start_factor=0), ValueError, "start_factor=0"),
     (lambda o: ours.CosineAnnealingLR(o, 1.5), ValueError, "T_max=1.5"),
-    (lambda o: ours.LambdaLR(o, [abs]), ValueError, "1 functions for 2 parameter groups"),
+    (lambda o: ours.LambdaLR(o, [abs]), ValueError, "1 lr_lambda for 2 parameter groups"),
     (lambda o: ours.OneCycleLR(o, 1.0), ValueError, "total_steps, or epochs and steps_per_epoch"),
     (lambda o: ours.OneCycleLR(o, 1.0, -3), ValueError, "total_steps=-3"),
     (lambda o: ours.OneCycleLR(o, 1.0, 10, pct_start=2), ValueError, "pct_start=2"),
@@ -180,3 +189,36 @@ def test_one_cycle_beyond_its_end_and_without_momentum():
     plain = optim.Optimizer([Tensor(np.ones(1))], {"lr": 0.1})
     with pytest.raises(ValueError, match="neither momentum nor betas"):
         ours.OneCycleLR(plain, 1.0, total_steps=3)
+
+
+def parts(kind, optimizer):
+    return [kind.ConstantLR(optimizer, 0.1, 3), kind.ExponentialLR(optimizer, 0.9),
+            kind.LinearLR(optimizer, 0.5, total_iters=4), kind.CosineAnnealingLR(optimizer, 6, 0.001)]
+
+
+def test_chains_and_sequences_equal_torch():
+    for make in (lambda kind, o: kind.ChainedScheduler(parts(kind, o)),
+                 lambda kind, o: kind.SequentialLR(o, parts(kind, o), [5, 11, 20])):
+        mine, reference, theirs = torch_pair()
+        a, b = make(ours, mine), make(theirs, reference)
+        for step in range(40):
+            close(mine, reference)
+            np.testing.assert_allclose(a.get_last_lr(), b.get_last_lr(), rtol=1e-9)
+            reference.step()
+            a.step()
+            b.step()
+            if step == 13:  # go on from a state
+                kept, state, now = mine.state_dict(), a.state_dict(), optimizer()
+                a, mine = make(ours, now), now
+                mine.load_state_dict(kept)
+                a.load_state_dict(state)
+
+
+def test_sequences_say_what_does_not_fit():
+    o = optimizer()
+    with pytest.raises(ValueError, match="2 milestones for 4 schedulers"):
+        ours.SequentialLR(o, parts(ours, o), [1, 2])
+    with pytest.raises(ValueError, match="different optimizers"):
+        ours.ChainedScheduler([ours.ConstantLR(o), ours.ConstantLR(optimizer())])
+    with pytest.raises(ValueError, match="mode='square'"):
+        ours.CyclicLR(o, 0.1, 0.2, mode="square")
