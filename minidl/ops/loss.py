@@ -37,6 +37,11 @@ def check_shapes(name, x, target):
                       "same shape, for example by target.reshape(x.shape)", stacklevel=3)
 
 
+def of_dtype(input, target):
+    """The target, whole numbers in the input's dtype, so that the loss has this one too."""
+    return target.astype(input.dtype) if input.dtype.kind == "f" and target.dtype.kind in "iub" else target
+
+
 def weighted(name, losses, weight, reduction):
     """The losses times the weights, reduced; the mean divides by the sum of the weights."""
     if weight is None:
@@ -52,14 +57,14 @@ def mse_loss(input, target, reduction="mean", weight=None):
     weight: how much each element counts, of their shape; the mean divides by the sum of the weights.
     """
     check_shapes("mse_loss", input, target)
-    difference = input - target
+    difference = input - of_dtype(input, target)
     return weighted("mse_loss", difference * difference, weight, reduction)
 
 
 def l1_loss(input, target, reduction="mean", weight=None):
     """|input - target|. d/dinput = sign(input - target) / count. Arguments and shapes: as mse_loss."""
     check_shapes("l1_loss", input, target)
-    return weighted("l1_loss", abs(input - target), weight, reduction)
+    return weighted("l1_loss", abs(input - of_dtype(input, target)), weight, reduction)
 
 
 def huber_loss(input, target, reduction="mean", delta=1.0, weight=None):
@@ -70,7 +75,7 @@ def huber_loss(input, target, reduction="mean", delta=1.0, weight=None):
     if delta <= 0:
         raise ValueError(f"huber_loss: delta={delta!r}: above 0 expected")
     check_shapes("huber_loss", input, target)
-    size = abs(input - target)
+    size = abs(input - of_dtype(input, target))
     small = clip(size, None, delta)  # flat where the loss is linear
     return weighted("huber_loss", small * (size - 0.5 * small), weight, reduction)
 
@@ -270,6 +275,7 @@ def binary_cross_entropy_with_logits(input, target, weight=None, reduction="mean
     Raises ValueError for shapes that differ.
     """
     check_same("binary_cross_entropy_with_logits", input, target)
+    target = of_dtype(input, target)
     if pos_weight is None:
         losses = softplus(input) - target * input
     else:

@@ -14,7 +14,7 @@ from .arithmetic import clip, minimum, sqrt
 from .distance import pairwise_distance
 from .elementwise import exp, log
 from .index import take, take_along_axis, where
-from .loss import check_reduction, reduced
+from .loss import check_reduction, of_dtype, reduced
 from .reduce import cumulative_prod
 from .shape import expand_dims
 
@@ -36,8 +36,8 @@ def kl_div(input, target, reduction="mean", log_target=False):
     if log_target:
         losses = exp(target) * (target - input)
     else:
-        positive = target > 0
-        losses = where(positive, target * log(where(positive, target, 1.0)), 0.0) - target * input
+        target = of_dtype(input, target)
+        losses = target * log(where(target == 0, 1.0, target)) - target * input
     if reduction == "batchmean":
         return losses.sum() / (input.shape[0] if input.ndim else 1)
     return reduced("kl_div", losses, reduction)
@@ -45,6 +45,7 @@ def kl_div(input, target, reduction="mean", log_target=False):
 
 def poisson_nll_loss(input, target, log_input=True, full=False, eps=1e-8, reduction="mean"):
     """exp(input) - t input, or, with log_input False, input - t log(input + eps). full: and Stirling's log(t!), for t > 1."""
+    target = of_dtype(input, target)
     losses = exp(input) - target * input if log_input else input - target * log(input + eps)
     if full:
         many = target > 1
@@ -89,16 +90,17 @@ def margin_ranking_loss(input1, input2, target, margin=0.0, reduction="mean"):
     if not input1.ndim == input2.ndim == target.ndim:
         raise ValueError(f"margin_ranking_loss: input1 {input1.shape}, input2 {input2.shape}, target {target.shape}: as many "
                          "axes each expected")
-    return reduced("margin_ranking_loss", hinge(margin - target * (input1 - input2)), reduction)
+    return reduced("margin_ranking_loss", hinge(margin - of_dtype(input1, target) * (input1 - input2)), reduction)
 
 
 def soft_margin_loss(input, target, reduction="mean"):
     """log(1 + exp(-t input)), t 1 or -1. Shapes: broadcast."""
-    return reduced("soft_margin_loss", softplus(-target * input), reduction)
+    return reduced("soft_margin_loss", softplus(-of_dtype(input, target) * input), reduction)
 
 
 def multilabel_soft_margin_loss(input, target, weight=None, reduction="mean"):
     """The mean over classes, the last axis, of the binary cross entropy with logits, times weight (C,). Shapes: (..., C)."""
+    target = of_dtype(input, target)
     losses = -(target * logsigmoid(input) + (1 - target) * logsigmoid(-input))
     losses = losses if weight is None else losses * weight
     return reduced("multilabel_soft_margin_loss", losses.sum(axis=-1) / input.shape[-1], reduction)

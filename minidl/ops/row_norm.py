@@ -8,8 +8,8 @@ from numbers import Integral
 
 from .. import kernels
 from ..autograd import op
+from .batch_norm import batch_norm_given, update_statistics
 from .index import getitem
-from .norm import batch_norm_given, update_statistics
 from .shape import pad
 
 

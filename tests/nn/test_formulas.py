@@ -1,4 +1,5 @@
 """Modules and functions against their formulas in NumPy float64, where PyTorch need not be installed; and what they print."""
+from itertools import groupby, product
 
 import numpy as np
 import pytest
@@ -6,6 +7,7 @@ from scipy import special
 
 import minidl
 from minidl import nn, optim
+from minidl.autograd import gradcheck, gradgradcheck
 from minidl.nn import functional as F
 
 RNG = np.random.default_rng(3)
@@ -150,3 +152,41 @@ def test_adam_where_some_parameters_had_no_gradient_in_some_steps():
     np.testing.assert_allclose(a.detach().numpy(), adam(gradients), rtol=1e-5)
     np.testing.assert_allclose(b.detach().numpy(), adam(gradients[1:]), rtol=1e-5)
     assert optimizer.state[b]["step"] == 1
+
+
+def ctc_by_enumeration(p, labels):
+    """-log of the sum over all paths that read as the labels, of the classes' probabilities p (T, C); class 0 is the blank."""
+    total = 0.0
+    for path in product(range(p.shape[1]), repeat=len(p)):
+        if [c for c, _ in groupby(path) if c] == list(labels):
+            total += np.prod(p[np.arange(len(p)), path])
+    return -np.log(total) if total else np.inf
+
+
+def test_ctc_is_the_sum_over_all_paths():
+    logits = np.random.default_rng(0).normal(size=(5, 4, 3))
+    labels, read = [[1, 2], [2, 2], [1], []], [5, 4, 3, 2]
+    p = special.softmax(logits, -1)
+    expected = np.array([ctc_by_enumeration(p[:n, i], t) for i, (t, n) in enumerate(zip(labels, read))])
+    targets, written = tensor([[1, 2], [2, 2], [1, 0], [0, 0]]), [len(t) for t in labels]
+
+    def losses(x, reduction="none"):
+        return F.ctc_loss(F.log_softmax(x, -1), targets, read, written, reduction=reduction)
+    x = minidl.tensor(logits, requires_grad=True)
+    np.testing.assert_allclose(losses(x).detach().numpy(), expected, rtol=1e-12)
+    np.testing.assert_allclose(losses(x, "mean").item(), (expected / np.maximum(written, 1)).mean(), rtol=1e-12)
+    joined = F.ctc_loss(F.log_softmax(x, -1), tensor([1, 2, 2, 2, 1]), read, written, reduction="sum")
+    np.testing.assert_allclose(joined.item(), expected.sum(), rtol=1e-12)
+    assert gradcheck(losses, [x]) and gradgradcheck(losses, [x])
+
+
+def test_ctc_of_targets_that_are_too_long():
+    x = F.log_softmax(minidl.tensor(np.zeros((2, 1, 3)), requires_grad=True), -1)
+    args = tensor([[1, 1]]), tensor([2]), tensor([2])
+    assert F.ctc_loss(x, *args).item() == np.inf
+    loss = nn.CTCLoss(zero_infinity=True)(x, *args)
+    assert loss.item() == 0 and not minidl.grad(loss, [x])[0].numpy().any()
+    with pytest.raises(ValueError, match="blank=3"):
+        F.ctc_loss(x, *args, blank=3)
+    with pytest.raises(ValueError, match=r"input_lengths \[3\]"):
+        F.ctc_loss(x, args[0], tensor([3]), args[2])

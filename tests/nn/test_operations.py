@@ -10,8 +10,8 @@ import minidl.nn.functional as F
 from minidl import ops
 from minidl.autograd import gradcheck, gradgradcheck
 from minidl.autograd.tensor import wrap
+from minidl.ops import batch_norm as norm
 
-norm = importlib.import_module("minidl.ops.norm")  # ops.norm is the function
 row_norm = importlib.import_module("minidl.ops.row_norm")
 loss = importlib.import_module("minidl.ops.loss")
 pool = importlib.import_module("minidl.ops.pool")
