@@ -70,7 +70,7 @@ SIZES = [(1, 1, 1), (3, 5, 7), (6, 16, 64), (17, 33, 65), (13, 303, 31), (100, 1
 
 def large():
     """(label, shape of a, shape of b, whether b is the view of its transpose) of the products that are measured."""
-    for m, k, n in [(512, 512, 512), (128, 768, 3072)]:
+    for m, k, n in [(32, 576, 64), (1, 768, 3072), (784, 512, 128), (512, 512, 512), (128, 768, 3072)]:
         yield f"{m}x{k}x{n}", (m, k), (k, n), False
         yield f"{m}x{k}x{n} by transpose", (m, k), (n, k), True
 
