@@ -12,6 +12,7 @@ enum {
     FORWARD_PIXELS = 384, /* pixels of a task, at least */
     FEW_PIXELS = 64,      /* so few are not shared out */
     VERY_FEW_PIXELS = 32, /* of them the weights' own bytes decide: matrix tiles read half as many more */
+    UNPACKED_PIXELS = 400, /* for so few, threads would fetch packed weights from one another for longer than they save */
     LONG_SUM = 1024,      /* longer ones are cut into blocks: the error stays small */
     SUM_BLOCK = 512,
 };
@@ -160,7 +161,8 @@ static int convolve(const md_array *y, const md_array *taps, const md_array *x, 
     f.rows = f.images > 1 || fair >= pixels ? f.down : md_max(1, md_ceil_div(fair, in_row));
     /* Weights that lie as K rows of O columns, in whole vectors, are read where they lie. */
     int packed = 1, listed;
-    if (lies_flat(w) && s->og % VL == 0 && (s->O <= 2 * PANEL || (all <= FEW_PIXELS && !w->constant))) f.direct = (const float *)w->data;
+    const int64_t unpacked = s->O <= 4 * PANEL ? UNPACKED_PIXELS : FEW_PIXELS;
+    if (lies_flat(w) && s->og % VL == 0 && (s->O <= 2 * PANEL || (all <= unpacked && !w->constant))) f.direct = (const float *)w->data;
     else if (!(f.packed = md_keep(MD_SLOT_A, (size_t)(f.panels * s->K * PANEL) * sizeof(float), w, &packed))) return MD_NO_MEMORY;
     int64_t *way = md_keep(MD_SLOT_B, (size_t)(s->K + f.rows * in_row) * sizeof(int64_t), NULL, &listed);
     if (!way) return MD_NO_MEMORY;
