@@ -1,7 +1,7 @@
 /* The walk through a sequence that all recurrent kernels share: see recurrent.h. */
 #include "step.h"
 
-enum { SHARE_BYTES = 1 << 19 }; /* of the input's share of a block of steps, for each thread: it stays in the second-level cache */
+enum { SHARE_BYTES = 1 << 20 }; /* of the input's share of a block of steps, for each thread: it stays in the second-level cache */
 
 /* ---- forward ---- */
 
