@@ -1,4 +1,10 @@
 """Modules that hold other modules or parameters."""
+from collections import OrderedDict
+from collections.abc import Mapping, MutableMapping
+
+from numpy import ndarray
+
+from ..autograd import Tensor
 from .activation import ReLU, ReLU6
 from .conv import Conv2d
 from .module import Module
@@ -164,6 +170,104 @@ class ModuleDict(Container):
         """Adds modules from a dict, or from (name, module) pairs."""
         for name, module in dict(modules).items():
             self[name] = module
+
+
+class ParameterDict(Container, MutableMapping):
+    """A dict of parameters by name, with all that a dict can do; tensors and arrays become parameters.
+
+    Other values are kept as they are and no part of the state. As in PyTorch, the names of a plain dict are taken in
+    alphabetic order; pairs, an OrderedDict and a ParameterDict keep theirs. Raises TypeError for a name that is no string.
+    """
+
+    __hash__, __eq__ = Module.__hash__, Module.__eq__
+
+    def __init__(self, parameters=None):
+        super().__init__()
+        self._values = {}  # in order; a parameter's place is _parameters, where all that walks a model looks
+        if parameters is not None:
+            self.update(parameters)
+
+    def __getitem__(self, name):
+        return self._parameters[name] if name in self._parameters else self._values[name]
+
+    def __setitem__(self, name, value):
+        if not isinstance(name, str):
+            raise TypeError(f"ParameterDict: name {name!r}: a string expected")
+        if isinstance(value, (Tensor, ndarray)):
+            self._parameters[self._checked_name(name)] = value if isinstance(value, Parameter) else Parameter(value)
+            value = None
+        else:
+            self._parameters.pop(name, None)
+        self._values[name] = value
+
+    def __delitem__(self, name):
+        del self._values[name]
+        self._parameters.pop(name, None)
+
+    def __len__(self):
+        return len(self._values)
+
+    def __iter__(self):
+        return iter(self._values)
+
+    def __reversed__(self):
+        return reversed(self._values)
+
+    def __contains__(self, name):
+        return name in self._values
+
+    def keys(self):
+        return self._values.keys()
+
+    def copy(self):
+        """Another ParameterDict with the same values."""
+        return ParameterDict(self.items())
+
+    def fromkeys(self, keys, default=None):
+        """A ParameterDict with these names and one value."""
+        return ParameterDict((name, default) for name in keys)
+
+    def setdefault(self, name, default=None):
+        """The value under a name, which becomes `default` where there is none."""
+        if name not in self:
+            self[name] = default
+        return self[name]
+
+    def popitem(self):
+        """Takes out the pair added last and returns it."""
+        if not self:
+            raise KeyError("ParameterDict.popitem: it is empty")
+        name = next(reversed(self))
+        return name, self.pop(name)
+
+    def update(self, parameters):
+        """Adds values from a dict, or from (name, value) pairs. Raises TypeError and ValueError for what is neither."""
+        if isinstance(parameters, Mapping):
+            ordered = isinstance(parameters, (OrderedDict, ParameterDict))
+            parameters = parameters.items() if ordered else sorted(parameters.items())
+        for name, value in parameters:
+            self[name] = value
+
+    def __or__(self, other):
+        joined = self.copy()
+        joined.update(other)
+        return joined
+
+    def __ror__(self, other):
+        joined = other.copy()
+        joined.update(self)
+        return joined
+
+    def __ior__(self, other):
+        self.update(other)
+        return self
+
+    def __call__(self, *args, **kwargs):
+        raise RuntimeError("ParameterDict: it holds parameters and cannot be called")
+
+    def extra_repr(self):
+        return "\n".join(f"({name}): Parameter of {value.dtype}{value.shape}" if isinstance(value, Parameter)
+                         else f"({name}): {type(value).__name__}" for name, value in self.items())
 
 
 class Sequential(Numbered):

@@ -5,6 +5,8 @@
 """
 import warnings
 
+import numpy as np
+
 from .. import ops
 from ..ops import (
     adaptive_avg_pool1d,
@@ -64,6 +66,7 @@ from ..ops import (
 from ..ops.aliases import aliased
 from ..ops.attention import scaled_dot_product_attention
 from ..ops.batch_norm import batch_norm_following, batch_norm_given
+from ..ops.bilinear import bilinear
 from ..ops.ctc import ctc_loss
 from ..ops.distance import cosine_similarity, normalize, pairwise_distance, pdist
 from ..ops.embedding import embedding as rows_of
@@ -85,6 +88,7 @@ from ..ops.margin_loss import (
     triplet_margin_with_distance_loss,
 )
 from ..ops.row_norm import group_norm, instance_norm, layer_norm, local_response_norm, rms_norm
+from ..random import rand_like
 from .conv import pad_end, pair, resolve_padding
 
 
@@ -160,6 +164,24 @@ def log_softmax(input, axis=None, _stacklevel=3, dtype=None):
 def softmin(input, axis=None, _stacklevel=3, dtype=None):
     """softmax of -input. Shape: kept."""
     return along(ops.softmin, input, axis, dtype)
+
+
+@aliased
+def gumbel_softmax(logits, tau=1, hard=False, eps=1e-10, axis=-1):
+    """A draw from the categories along an axis, softened: softmax((logits + g) / tau), g from Gumbel's distribution (Jang et
+    al., 2017; Maddison et al., 2017). hard: 1 in the place of the largest and 0 elsewhere, with the soft draw's gradient.
+
+    eps is accepted for PyTorch's sake. Shape: kept.
+    """
+    if eps != 1e-10:
+        warnings.warn(f"gumbel_softmax: eps={eps}: it has no effect", stacklevel=3)
+    even = ops.clip(rand_like(logits), float(np.finfo(logits.dtype).tiny), None)  # 0 would give a logit of -infinity
+    soft = ops.softmax((logits - ops.log(-ops.log(even))) / tau, axis)
+    if not hard:
+        return soft
+    largest = ops.argmax(soft, axis, keepdims=True)
+    places = ops.reshape(ops.arange(logits.shape[axis]), [-1 if i == axis % logits.ndim else 1 for i in range(logits.ndim)])
+    return (places == largest).astype(soft.dtype) - soft.detach() + soft
 
 
 def softplus(input, beta=1.0, threshold=20.0):
@@ -263,6 +285,21 @@ def batch_norm(input, running_mean, running_var, weight=None, bias=None, trainin
     return batch_norm_following(input, weight, bias, running_mean, running_var, momentum, eps, activation, residual)
 
 
+def upsample(input, size=None, scale_factor=None, mode="nearest", align_corners=None):
+    """interpolate, under its name of earlier days."""
+    return interpolate(input, size, scale_factor, mode, align_corners)
+
+
+def upsample_nearest(input, size=None, scale_factor=None):
+    """interpolate, each value that of its nearest, under its name of earlier days."""
+    return interpolate(input, size, scale_factor, "nearest")
+
+
+def upsample_bilinear(input, size=None, scale_factor=None):
+    """interpolate between neighbours, corners kept, under its name of earlier days."""
+    return interpolate(input, size, scale_factor, "bilinear", True)
+
+
 def nothing_learned(input):
     """The mean 0 and the variance 1 of each channel."""
     return ops.zeros(input.shape[1], dtype=input.dtype), ops.ones(input.shape[1], dtype=input.dtype)
@@ -270,18 +307,19 @@ def nothing_learned(input):
 
 __all__ = [
     "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d", "adaptive_max_pool1d", "adaptive_max_pool2d",
-    "adaptive_max_pool3d", "alpha_dropout", "avg_pool1d", "avg_pool2d", "avg_pool3d", "batch_norm",
-    "binary_cross_entropy", "binary_cross_entropy_with_logits", "celu", "channel_shuffle", "conv1d", "conv2d",
-    "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "cosine_embedding_loss",
-    "cosine_similarity", "cross_entropy", "ctc_loss", "dropout", "dropout1d", "dropout2d", "dropout3d", "elu",
-    "embedding", "embedding_bag", "feature_alpha_dropout", "fold", "gaussian_nll_loss", "gelu", "glu", "group_norm",
-    "hardshrink", "hardsigmoid", "hardswish", "hardtanh", "hinge_embedding_loss", "huber_loss", "instance_norm",
-    "interpolate", "kl_div", "l1_loss", "layer_norm", "leaky_relu", "linear", "linear_cross_entropy",
-    "local_response_norm", "log_softmax", "logsigmoid", "lp_pool1d", "lp_pool2d", "lp_pool3d", "margin_ranking_loss",
-    "max_pool1d", "max_pool2d", "max_pool3d", "max_unpool1d", "max_unpool2d", "max_unpool3d", "mish", "mse_loss",
-    "multi_margin_loss", "multilabel_margin_loss", "multilabel_soft_margin_loss", "nll_loss", "normalize", "one_hot",
-    "pad", "pairwise_distance", "pdist", "pixel_shuffle", "pixel_unshuffle", "poisson_nll_loss", "prelu", "relu",
-    "relu6", "rms_norm", "rrelu", "scaled_dot_product_attention", "selu", "sigmoid", "silu", "smooth_l1_loss",
+    "adaptive_max_pool3d", "alpha_dropout", "avg_pool1d", "avg_pool2d", "avg_pool3d", "batch_norm", "bilinear",
+    "binary_cross_entropy", "binary_cross_entropy_with_logits", "celu", "channel_shuffle", "conv1d", "conv2d", "conv3d",
+    "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "cosine_embedding_loss", "cosine_similarity",
+    "cross_entropy", "ctc_loss", "dropout", "dropout1d", "dropout2d", "dropout3d", "elu", "embedding", "embedding_bag",
+    "feature_alpha_dropout", "fold", "gaussian_nll_loss", "gelu", "glu", "group_norm", "gumbel_softmax", "hardshrink",
+    "hardsigmoid", "hardswish", "hardtanh", "hinge_embedding_loss", "huber_loss", "instance_norm", "interpolate",
+    "kl_div", "l1_loss", "layer_norm", "leaky_relu", "linear", "linear_cross_entropy", "local_response_norm",
+    "log_softmax", "logsigmoid", "lp_pool1d", "lp_pool2d", "lp_pool3d", "margin_ranking_loss", "max_pool1d",
+    "max_pool2d", "max_pool3d", "max_unpool1d", "max_unpool2d", "max_unpool3d", "mish", "mse_loss", "multi_margin_loss",
+    "multilabel_margin_loss", "multilabel_soft_margin_loss", "nll_loss", "normalize", "one_hot", "pad",
+    "pairwise_distance", "pdist", "pixel_shuffle", "pixel_unshuffle", "poisson_nll_loss", "prelu", "relu", "relu6",
+    "rms_norm", "rrelu", "scaled_dot_product_attention", "selu", "sigmoid", "silu", "smooth_l1_loss",
     "soft_margin_loss", "softmax", "softmin", "softplus", "softshrink", "softsign", "tanh", "tanhshrink", "threshold",
-    "triplet_margin_loss", "triplet_margin_with_distance_loss", "unfold",
+    "triplet_margin_loss", "triplet_margin_with_distance_loss", "unfold", "upsample", "upsample_bilinear",
+    "upsample_nearest",
 ]

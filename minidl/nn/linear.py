@@ -2,6 +2,7 @@
 from numbers import Integral
 
 from ..ops import empty, flatten, linear, reshape
+from ..ops.bilinear import bilinear
 from . import init
 from .module import Module
 from .parameter import Parameter
@@ -39,6 +40,39 @@ class Linear(Module):
 
     def extra_repr(self):
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
+
+
+class Bilinear(Module):
+    """y_o = x1^T weight_o x2 + bias_o. Shapes: (..., in1_features), (..., in2_features) -> (..., out_features); weight
+    (out_features, in1_features, in2_features).
+
+    Initial values: drawn from [-b, b), b = 1 / sqrt(in1_features). Raises ValueError for sizes that do not fit and without a
+    feature in the first input.
+    """
+
+    def __init__(self, in1_features, in2_features, out_features, bias=True, device=None, dtype=None):
+        super().__init__()
+        check_sizes("Bilinear", in1_features=in1_features, in2_features=in2_features, out_features=out_features)
+        if in1_features == 0:
+            raise ValueError("Bilinear: in1_features=0: a whole number above 0 expected")
+        self.in1_features, self.in2_features, self.out_features = in1_features, in2_features, out_features
+        self.weight = Parameter(empty((out_features, in1_features, in2_features), dtype=dtype, device=device))
+        self.register_parameter("bias", Parameter(empty((out_features,), dtype=dtype, device=device)) if bias else None)
+        self.reset_parameters()
+
+    def reset_parameters(self):
+        """Draws new initial values."""
+        bound = self.in1_features ** -0.5
+        init.uniform_(self.weight, -bound, bound)
+        if self.bias is not None:
+            init.uniform_(self.bias, -bound, bound)
+
+    def forward(self, input1, input2):
+        return bilinear(input1, input2, self.weight, self.bias)
+
+    def extra_repr(self):
+        return (f"in1_features={self.in1_features}, in2_features={self.in2_features}, out_features={self.out_features}, "
+                f"bias={self.bias is not None}")
 
 
 class Identity(Module):

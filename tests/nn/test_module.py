@@ -406,3 +406,34 @@ def test_parameter_list():
     net.weights.append(np.zeros(3, np.float32))
     assert list(net.state_dict()) == ["weights.0", "weights.1", "weights.2"] and len(net.weights[:2]) == 2
     assert all(p.requires_grad for p in net.weights) and "(2): Parameter of float32(3,)" in repr(net.weights)
+
+
+def test_parameter_dict():
+    net = nn.Module()
+    net.parts = nn.ParameterDict({"b": ml.ones(2), "a": nn.Parameter([1.0]), "note": "any value"})
+    parts = net.parts
+    assert list(parts) == ["a", "b", "note"] and list(net.state_dict()) == ["parts.a", "parts.b"]  # as PyTorch's: in order
+    assert parts["b"].requires_grad and parts.b is parts["b"] and parts["note"] == "any value" and len(parts) == 3
+    given = nn.Parameter([2.0])
+    parts["keys"] = given  # hides no method
+    assert list(reversed(parts.keys())) == ["keys", "note", "b", "a"] and parts["keys"] is given and "keys" in parts
+    assert "(b): Parameter of float32(2,)" in repr(parts) and "(note): str" in repr(parts)
+    assert parts.popitem() == ("keys", given) and parts.pop("note") == "any value" and len(list(net.parameters())) == 2
+    assert parts.setdefault("a", given) is parts["a"] and isinstance(parts.setdefault("c", np.zeros(1)), nn.Parameter)
+    assert parts.get("d") is None and parts.get("d", 1) == 1
+    assert [*parts.fromkeys(["x", "y"], 0).items()] == [("x", 0), ("y", 0)]
+    copied, deep = parts.copy(), copy.deepcopy(parts)
+    assert copied is not parts and copied == copied and copied != parts and copied["a"] is parts["a"]
+    assert deep["a"] is not parts["a"] and deep.a is deep["a"] and len({parts, copied}) == 2
+    joined = parts | nn.ParameterDict([("z", given), ("a", given)])
+    assert list(joined) == ["a", "b", "c", "z"] and joined["a"] is given and parts["a"] is not given
+    joined |= {"q": given}
+    del joined["z"]
+    assert list(joined) == list(joined._parameters) == ["a", "b", "c", "q"]
+    joined.clear()
+    assert not joined and not list(joined.parameters())
+    for wrong, error in ((lambda: parts.update(1), TypeError), (lambda: parts.update([1]), TypeError), (parts, RuntimeError),
+                         (lambda: parts.update([("a", 1, 2)]), ValueError), (lambda: parts.__setitem__(1, given), TypeError),
+                         (joined.popitem, KeyError), (lambda: parts["nothing"], KeyError)):
+        with pytest.raises(error):
+            wrong()
