@@ -8,7 +8,7 @@ import numpy as np
 
 from ..autograd import no_grad
 from ..autograd.tensor import wrap
-from ..ops import eye, where
+from ..ops import argsort, eye, where
 from ..random import rand, randn
 
 
@@ -63,6 +63,33 @@ def eye_(tensor):
     if tensor.ndim != 2:
         raise ValueError(f"eye_: shape {tensor.shape}: two axes expected")
     return _fill(tensor, eye(*tensor.shape))
+
+
+def dirac_(tensor, groups=1):
+    """A convolution's weight that keeps its input: 1 in the middle of the window from channel i of a group to channel i.
+
+    Shape: (out, in / groups, ...). Raises ValueError unless there are 3 to 5 axes and the groups divide the first.
+    """
+    if tensor.ndim not in (3, 4, 5) or tensor.shape[0] % groups:
+        raise ValueError(f"dirac_: shape {tensor.shape}, groups={groups}: 3 to 5 axes and a first one that the groups divide "
+                         "expected")
+    out, size, *window = tensor.shape
+    values = np.zeros((groups, out // groups, size, *window), tensor.dtype)
+    kept = np.arange(min(out // groups, size))
+    values[:, kept, kept, *(n // 2 for n in window)] = 1
+    return _fill(tensor, wrap(values.reshape(tensor.shape)))
+
+
+def sparse_(tensor, sparsity, std=0.01, generator=None):
+    """A matrix drawn from a normal distribution, this share of each column zeros (Martens, 2010), rounded up.
+
+    Raises ValueError unless there are two axes.
+    """
+    if tensor.ndim != 2:
+        raise ValueError(f"sparse_: shape {tensor.shape}: two axes expected")
+    values = randn(tensor.shape, generator=generator, dtype=tensor.dtype) * std
+    order = argsort(rand(tensor.shape, generator=generator), axis=0)
+    return _fill(tensor, where(order < math.ceil(sparsity * tensor.shape[0]), 0.0, values))
 
 
 def orthogonal_(tensor, gain=1.0, generator=None):

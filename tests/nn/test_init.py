@@ -46,6 +46,26 @@ def test_constants_and_matrices():
         np.testing.assert_allclose(product, np.eye(len(product)), atol=1e-6)
 
 
+@pytest.mark.parametrize("shape, groups", [((3, 5, 4), 1), ((6, 2, 3, 2), 3), ((4, 2, 1, 3, 5), 2), ((0, 2, 3), 1)])
+def test_dirac_is_pytorchs(shape, groups):
+    torch = pytest.importorskip("torch", reason="compares with PyTorch, which is not installed")
+    np.testing.assert_array_equal(filled(init.dirac_, *shape, groups=groups),
+                                  torch.nn.init.dirac_(torch.empty(shape), groups).numpy())
+
+
+def test_dirac_keeps_the_input_and_sparse_has_zeros():
+    x = np.random.default_rng(0).standard_normal((2, 4, 5, 6)).astype(np.float32)
+    weight = init.dirac_(ml.empty(4, 2, 3, 3), 2)
+    np.testing.assert_array_equal(nn.functional.conv2d(ml.tensor(x), weight, padding=1, groups=2).numpy(), x)
+    w = filled(init.sparse_, 1000, 40, sparsity=0.2501, std=0.1)
+    assert ((w == 0).sum(0) == 251).all() and w[w != 0].std() == pytest.approx(0.1, rel=0.02)
+    assert (w == 0).any(1).sum() > 50 and not (w == 0).all(1).any()  # other rows in each column
+    for wrong in (lambda: init.dirac_(ml.empty(3, 3)), lambda: init.dirac_(ml.empty(4, 2, 3), 3),
+                  lambda: init.sparse_(ml.empty(3, 3, 3), 0.5)):
+        with pytest.raises(ValueError, match="expected"):
+            wrong()
+
+
 def test_gains_are_pytorchs():
     torch = pytest.importorskip("torch", reason="compares with PyTorch, which is not installed")
     for name in ("linear", "conv2d", "sigmoid", "tanh", "relu", "selu", "leaky_relu"):
