@@ -118,7 +118,7 @@ static void dot_product(const sequence *s, const packed *m, float *acc, const fl
         for (int64_t i = 0; i < rows; i++) {
             vf sum[VL];
             for (int j = 0; j < VL; j++) sum[j] = vset(0);
-            for (int64_t k = 0; k < m->k; k += VL) {
+            for (int64_t k = 0; cols && k < m->k; k += VL) { /* without units there are no weights */
                 const vf x = load(a[i] + k, m->k - k);
 #pragma GCC unroll 16
                 for (int j = 0; j < VL; j++) sum[j] += x * load(w + (j < cols ? j : 0) * lane + k, m->k - k);
