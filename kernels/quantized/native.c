@@ -128,7 +128,7 @@ static void pack_task(int64_t i, void *ctx) {
         const int32_t *row[MR];                                                                              \
         vector acc[MR][NV];                                                                                  \
         _Pragma("GCC unroll 6") for (int i = 0; i < MR; i++) {                                               \
-            row[i] = (const int32_t *)a + (i < rows ? i : 0) * c->groups;                                       \
+            row[i] = (const int32_t *)a + (i < rows ? i : 0) * c->groups;                                    \
             _Pragma("GCC unroll 4") for (int v = 0; v < NV; v++) acc[i][v] = (vector){0};                    \
         }                                                                                                    \
         for (int64_t g = 0; g < groups; g++, b += WIDTH) {                                                   \

@@ -14,6 +14,7 @@ There is one chain at most, in all threads.
 """
 import os
 import threading
+from functools import partial
 from math import prod
 from sys import getrefcount
 from weakref import ref
@@ -82,7 +83,7 @@ class Chain:
                     last = self.stages[-1][0]()
                     if last is not None and len(args) > 1 and args[1] is last and name == "add":
                         args = args[::-1]
-                    if last is not None and args[0] is last and (not paused or state.recording) == self.recording:
+                    if last is not None and args and args[0] is last and (not paused or state.recording) == self.recording:
                         found = rule(self, *args[1:])
                         if found is not None:
                             shape, options = found
@@ -129,32 +130,31 @@ def fill(result, tensor):
     return result
 
 
-def wait(shape, reads, rules, head):
-    """The tensor of this shape that head(**options) will compute, or None where that has to be done at once.
+def wait(shape, x, others, rules, head):
+    """The tensor of this shape that head(x, **options) will compute, or None where that has to be done at once.
 
-    reads: the tensors that the operation reads or writes, or None. They and the result are of float32.
+    others: the tensors beside x that the operation reads or writes, or None. They, x and the result are of float32. Where
+    somebody else reaches x and it is much smaller than the result, as a batch of images is, head gets a copy.
     """
     if now.chain is not None:
         now.chain.settle()
     if now.chain is not None or watchers or prod(shape) < WORTH or get_backend() != "native":
         return None  # without a compiler there are no kernels to gain
-    for x in reads:
-        if x is not None and (reached(x) or x.held.dtype != FLOAT32):
+    for other in others:
+        if other is not None and (reached(other) or other.held.dtype != FLOAT32):
             return None
+    if x.dtype != FLOAT32:
+        return None
+    if reached(x):
+        array, wanted = (x.held, x._requires_grad) if isinstance(x, Fields) else (x, False)
+        if wanted or type(array) is not ndarray or 4 * array.size > prod(shape):
+            return None
+        x = wrap(array.copy(order="K"))
     with lock:
         if now.chain is not None:
             return None
-        now.chain = chain = Chain(head, rules)
+        now.chain = chain = Chain(partial(head, x), rules)
         return chain.add(shape, {})
-
-
-def private(x, shape):
-    """x, or a copy of it that nobody else reaches where x is much smaller than a result of this shape: a batch of images."""
-    if isinstance(x, Fields):
-        if x._requires_grad or not reached(x):
-            return x
-        x = x.held
-    return wrap(x.copy(order="K")) if type(x) is ndarray and x.dtype == FLOAT32 and 4 * x.size <= prod(shape) else x
 
 
 def reached(x):

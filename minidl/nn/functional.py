@@ -276,6 +276,8 @@ def batch_norm(input, running_mean, running_var, weight=None, bias=None, trainin
         y = batch_norm_given(input, weight, bias, running_mean, running_var, eps)
         y = y if residual is None else y + residual
         return y if activation is None else ops.relu(y) if activation == "relu" else ops.relu6(y)
+    if input.ndim < 2:
+        raise ValueError(f"batch_norm: input {input.shape}: (N, C, ...) expected")
     count = input.size // input.shape[1]
     if eps <= 0:
         raise ValueError(f"batch_norm: eps={eps} in training: above 0 expected")

@@ -115,9 +115,9 @@ def batch_norm_following(x, weight, bias, running_mean, running_var, momentum, e
 
     It waits for a sum and a ReLU or ReLU6 behind it, which become the kernel's.
     """
-    reads, channels = (x, weight, bias, running_mean, running_var), x.shape[1:2]
+    others, channels = (weight, bias, running_mean, running_var), x.shape[1:2]
 
-    def head(activation=activation, residual=residual):
+    def head(x, activation=activation, residual=residual):
         fused = (activation, residual) if activation else ()
         y, mean, var, _ = batch_norm_train.run((x, weight, bias, eps, *fused))
         if running_mean is not None:
@@ -125,9 +125,9 @@ def batch_norm_following(x, weight, bias, running_mean, running_var, momentum, e
         return y if fused or residual is None else y + residual
 
     waiting = None
-    if activation is residual is None and all(r is None or r.shape == channels for r in reads[1:]):
-        waiting = wait(x.shape, reads, JOIN, head)
-    return head() if waiting is None else waiting
+    if activation is residual is None and all(other is None or other.shape == channels for other in others):
+        waiting = wait(x.shape, x, others, JOIN, head)
+    return head(x) if waiting is None else waiting
 
 
 JOIN = {"relu": joining.relu, "hardtanh": joining.hardtanh, "add": joining.add}

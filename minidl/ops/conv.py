@@ -5,7 +5,7 @@ Letters and layouts: kernels/conv2d. Images are (N, C, H, W), weights (O, C/grou
 from .. import kernels
 from ..autograd import op
 from ..autograd.tensor import Fields
-from ..autograd.waiting import private, wait
+from ..autograd.waiting import wait
 from ..kernels.conv2d import geometry, whole
 from . import joining
 from .hard_activation import sloped
@@ -48,13 +48,12 @@ def conv2d_waits(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1
     _, shape = geometry(x.shape, weight.held.shape, *whole(*window))
     if bias is not None and bias.shape != shape[1:2]:
         return None  # conv2d says what is wrong
-    x = private(x, shape)
 
-    def head(activation=None, pool=False):
+    def head(x, activation=None, pool=False):
         if pool:
             return conv2d_max_pool2d_taps.run((x, weight, bias, *window, 2, None, activation))[0]
         return conv2d.run((x, weight, bias, *window, activation))
-    return wait(shape, (x, weight, bias), JOIN if groups == 1 else JOIN_GROUPS, head)
+    return wait(shape, x, (weight, bias), JOIN if groups == 1 else JOIN_GROUPS, head)
 
 
 JOIN_GROUPS = {"relu": joining.relu, "hardtanh": joining.hardtanh}

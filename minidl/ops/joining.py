@@ -29,4 +29,4 @@ def max_pool2d(chain, kernel_size, stride, padding, dilation, ceil_mode):
             or stride not in (None, 2, (2, 2)) or padding not in (0, (0, 0)) or dilation not in (1, (1, 1)) or ceil_mode):
         return None
     n, c, h, w = chain.shape
-    return (n, c, h // 2, w // 2), {**chain.options, "pool": True}
+    return ((n, c, h // 2, w // 2), {**chain.options, "pool": True}) if h > 1 and w > 1 else None  # else no window fits

@@ -115,15 +115,15 @@ def linear_vjp(g, y, x, weight, activation, need):
 
 def linear_waits(x, weight, bias=None, activation=None):
     """A ReLU becomes the product's activation."""
-    if activation or not (isinstance(x, Fields) and isinstance(weight, Fields)):
+    if activation or not (isinstance(weight, Fields) and hasattr(x, "ndim")):
         return None
-    rows, columns = x.held.shape, weight.held.shape
+    rows, columns = x.shape, weight.held.shape
     if len(columns) != 2 or rows[-1:] != columns[1:] or (bias is not None and bias.shape != columns[:1]):
         return None  # linear says what is wrong
 
-    def head(activation=None):
+    def head(x, activation=None):
         return linear.run((x, weight, bias, activation))
-    return wait((*rows[:-1], columns[0]), (x, weight, bias), JOIN, head)
+    return wait((*rows[:-1], columns[0]), x, (weight, bias), JOIN, head)
 
 
 JOIN = {"relu": joining.relu}

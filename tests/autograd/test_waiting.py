@@ -251,6 +251,11 @@ def test_errors_come_at_the_call():
         F.max_pool2d(F.conv2d(x, w), 2, stride=0)
     with pytest.raises(ValueError):
         F.conv2d(x, w) + normal(3)
+    with pytest.raises(ValueError, match="window"):
+        F.max_pool2d(F.conv2d(normal(4, 3, 3, 400), w), 2)
+    F.conv2d(x, w)
+    with pytest.raises(TypeError):
+        ml.ops.activation.relu()
 
 
 def test_a_kernel_that_fails_is_tried_again(monkeypatch):
@@ -268,6 +273,14 @@ def test_a_kernel_that_fails_is_tried_again(monkeypatch):
     assert now.chain is None
 
 
+def in_threads(function, count):
+    threads = [threading.Thread(target=function) for _ in range(count)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+
+
 def test_threads_settle_each_others_chains():
     x, w = normal(2, 3, 40, 40), normal(8, 3, 3, 3, seed=1)
     expected = F.max_pool2d(F.relu(F.conv2d(x, w)), 2).numpy()
@@ -280,11 +293,7 @@ def test_threads_settle_each_others_chains():
             y = F.max_pool2d(y, 2)
             if not np.array_equal(y.numpy(), expected):
                 wrong.append(y.numpy())
-    threads = [threading.Thread(target=run) for _ in range(4)]
-    for t in threads:
-        t.start()
-    for t in threads:
-        t.join()
+    in_threads(run, 4)
     assert wrong == []
 
 
@@ -299,11 +308,7 @@ def test_threads_share_what_waits():
             wrong.append(y)
     for _ in range(20):
         y = F.conv2d(x, w)
-        threads = [threading.Thread(target=run, args=(y,)) for _ in range(4)]
-        for t in threads:
-            t.start()
-        for t in threads:
-            t.join()
+        in_threads(lambda y=y: run(y), 4)
     assert wrong == []
 
 
@@ -311,9 +316,7 @@ def test_another_thread_changes_what_waits():
     x, w = normal(2, 3, 40, 40), normal(8, 3, 3, 3, seed=1)
     expected = F.conv2d(x, w).numpy()
     y = F.conv2d(x, w)
-    thread = threading.Thread(target=lambda: w.zero_())
-    thread.start()
-    thread.join()
+    in_threads(w.zero_, 1)
     np.testing.assert_array_equal(y.numpy(), expected)
 
 
