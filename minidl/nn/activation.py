@@ -13,8 +13,8 @@ class ReLU(Module):
         super().__init__()
         self.inplace = inplace
 
-    def forward(self, x):
-        return ops.relu(x)
+    def forward(self, input):
+        return ops.relu(input)
 
     def extra_repr(self):
         return "inplace=True" if self.inplace else ""
@@ -27,8 +27,8 @@ class ReLU6(Module):
         super().__init__()
         self.inplace = inplace
 
-    def forward(self, x):
-        return ops.relu6(x)
+    def forward(self, input):
+        return ops.relu6(input)
 
     def extra_repr(self):
         return "inplace=True" if self.inplace else ""
@@ -43,8 +43,8 @@ class Hardtanh(Module):
             raise ValueError(f"Hardtanh: min_val={min_val}, max_val={max_val}: min_val < max_val expected")
         self.min_val, self.max_val, self.inplace = min_val, max_val, inplace
 
-    def forward(self, x):
-        return ops.hardtanh(x, self.min_val, self.max_val)
+    def forward(self, input):
+        return ops.hardtanh(input, self.min_val, self.max_val)
 
     def extra_repr(self):
         return f"min_val={self.min_val}, max_val={self.max_val}" + (", inplace=True" if self.inplace else "")
@@ -57,8 +57,8 @@ class LeakyReLU(Module):
         super().__init__()
         self.negative_slope, self.inplace = negative_slope, inplace
 
-    def forward(self, x):
-        return ops.leaky_relu(x, self.negative_slope)
+    def forward(self, input):
+        return ops.leaky_relu(input, self.negative_slope)
 
     def extra_repr(self):
         return f"negative_slope={self.negative_slope}" + (", inplace=True" if self.inplace else "")
@@ -71,8 +71,8 @@ class ELU(Module):
         super().__init__()
         self.alpha, self.inplace = alpha, inplace
 
-    def forward(self, x):
-        return ops.elu(x, self.alpha)
+    def forward(self, input):
+        return ops.elu(input, self.alpha)
 
     def extra_repr(self):
         return f"alpha={self.alpha}" + (", inplace=True" if self.inplace else "")
@@ -81,15 +81,15 @@ class ELU(Module):
 class Sigmoid(Module):
     """1 / (1 + exp(-x))."""
 
-    def forward(self, x):
-        return ops.sigmoid(x)
+    def forward(self, input):
+        return ops.sigmoid(input)
 
 
 class Tanh(Module):
     """Hyperbolic tangent."""
 
-    def forward(self, x):
-        return ops.tanh(x)
+    def forward(self, input):
+        return ops.tanh(input)
 
 
 class SiLU(Module):
@@ -99,8 +99,8 @@ class SiLU(Module):
         super().__init__()
         self.inplace = inplace
 
-    def forward(self, x):
-        return ops.silu(x)
+    def forward(self, input):
+        return ops.silu(input)
 
     def extra_repr(self):
         return "inplace=True" if self.inplace else ""
@@ -113,8 +113,8 @@ class GELU(Module):
         super().__init__()
         self.approximate = approximate
 
-    def forward(self, x):
-        return ops.gelu(x, self.approximate)
+    def forward(self, input):
+        return ops.gelu(input, self.approximate)
 
     def extra_repr(self):
         return f"approximate={self.approximate!r}"
@@ -127,8 +127,8 @@ class Softplus(Module):
         super().__init__()
         self.beta, self.threshold = beta, threshold
 
-    def forward(self, x):
-        return F.softplus(x, self.beta, self.threshold)
+    def forward(self, input):
+        return F.softplus(input, self.beta, self.threshold)
 
     def extra_repr(self):
         return f"beta={self.beta}, threshold={self.threshold}"
@@ -141,8 +141,8 @@ class Softmax(Module):
         super().__init__()
         self.dim = dim
 
-    def forward(self, x):
-        return F.softmax(x, self.dim)
+    def forward(self, input):
+        return F.softmax(input, self.dim)
 
     def extra_repr(self):
         return f"dim={self.dim}"
@@ -155,8 +155,8 @@ class LogSoftmax(Module):
         super().__init__()
         self.dim = dim
 
-    def forward(self, x):
-        return F.log_softmax(x, self.dim)
+    def forward(self, input):
+        return F.log_softmax(input, self.dim)
 
     def extra_repr(self):
         return f"dim={self.dim}"
@@ -165,17 +165,17 @@ class LogSoftmax(Module):
 class Softmin(Softmax):
     """softmax of -x along an axis, dim."""
 
-    def forward(self, x):
-        return F.softmin(x, self.dim)
+    def forward(self, input):
+        return F.softmin(input, self.dim)
 
 
 class Softmax2d(Module):
     """softmax over the channels of images (N, C, H, W) or (C, H, W). Raises ValueError for another number of axes."""
 
-    def forward(self, x):
-        if x.ndim not in (3, 4):
-            raise ValueError(f"Softmax2d: input {x.shape}: 3 or 4 axes expected")
-        return ops.softmax(x, -3)
+    def forward(self, input):
+        if input.ndim not in (3, 4):
+            raise ValueError(f"Softmax2d: input {input.shape}: 3 or 4 axes expected")
+        return ops.softmax(input, -3)
 
 
 class _InPlace(Module):
@@ -192,29 +192,29 @@ class _InPlace(Module):
 class SELU(_InPlace):
     """elu with the alpha and scale that keep mean 0 and variance 1."""
 
-    def forward(self, x):
-        return ops.selu(x)
+    def forward(self, input):
+        return ops.selu(input)
 
 
 class Mish(_InPlace):
     """x tanh(softplus(x))."""
 
-    def forward(self, x):
-        return ops.mish(x)
+    def forward(self, input):
+        return ops.mish(input)
 
 
 class Hardsigmoid(_InPlace):
     """x / 6 + 1 / 2 between 0 and 1."""
 
-    def forward(self, x):
-        return ops.hardsigmoid(x)
+    def forward(self, input):
+        return ops.hardsigmoid(input)
 
 
 class Hardswish(_InPlace):
     """x hardsigmoid(x)."""
 
-    def forward(self, x):
-        return ops.hardswish(x)
+    def forward(self, input):
+        return ops.hardswish(input)
 
 
 class CELU(Module):
@@ -224,8 +224,8 @@ class CELU(Module):
         super().__init__()
         self.alpha, self.inplace = alpha, inplace
 
-    def forward(self, x):
-        return ops.celu(x, self.alpha)
+    def forward(self, input):
+        return ops.celu(input, self.alpha)
 
     def extra_repr(self):
         return f"alpha={self.alpha}" + (", inplace=True" if self.inplace else "")
@@ -234,22 +234,22 @@ class CELU(Module):
 class LogSigmoid(Module):
     """log(sigmoid(x))."""
 
-    def forward(self, x):
-        return ops.logsigmoid(x)
+    def forward(self, input):
+        return ops.logsigmoid(input)
 
 
 class Softsign(Module):
     """x / (1 + |x|)."""
 
-    def forward(self, x):
-        return ops.softsign(x)
+    def forward(self, input):
+        return ops.softsign(input)
 
 
 class Tanhshrink(Module):
     """x - tanh(x)."""
 
-    def forward(self, x):
-        return ops.tanhshrink(x)
+    def forward(self, input):
+        return ops.tanhshrink(input)
 
 
 class Hardshrink(Module):
@@ -259,8 +259,8 @@ class Hardshrink(Module):
         super().__init__()
         self.lambd = lambd
 
-    def forward(self, x):
-        return ops.hardshrink(x, self.lambd)
+    def forward(self, input):
+        return ops.hardshrink(input, self.lambd)
 
     def extra_repr(self):
         return f"{self.lambd}"
@@ -273,8 +273,8 @@ class Softshrink(Module):
         super().__init__()
         self.lambd = lambd
 
-    def forward(self, x):
-        return ops.softshrink(x, self.lambd)
+    def forward(self, input):
+        return ops.softshrink(input, self.lambd)
 
     def extra_repr(self):
         return f"{self.lambd}"
@@ -287,8 +287,8 @@ class Threshold(Module):
         super().__init__()
         self.threshold, self.value, self.inplace = threshold, value, inplace
 
-    def forward(self, x):
-        return ops.threshold(x, self.threshold, self.value)
+    def forward(self, input):
+        return ops.threshold(input, self.threshold, self.value)
 
     def extra_repr(self):
         return f"threshold={self.threshold}, value={self.value}" + (", inplace=True" if self.inplace else "")
@@ -306,8 +306,8 @@ class PReLU(Module):
         """Every weight `init`."""
         init.constant_(self.weight, self.init)
 
-    def forward(self, x):
-        return ops.prelu(x, self.weight)
+    def forward(self, input):
+        return ops.prelu(input, self.weight)
 
     def extra_repr(self):
         return f"num_parameters={self.num_parameters}"
@@ -320,8 +320,8 @@ class RReLU(Module):
         super().__init__()
         self.lower, self.upper, self.inplace = lower, upper, inplace
 
-    def forward(self, x):
-        return ops.rrelu(x, self.lower, self.upper, self.training)
+    def forward(self, input):
+        return ops.rrelu(input, self.lower, self.upper, self.training)
 
     def extra_repr(self):
         return f"lower={self.lower}, upper={self.upper}" + (", inplace=True" if self.inplace else "")
@@ -334,8 +334,8 @@ class GLU(Module):
         super().__init__()
         self.dim = dim
 
-    def forward(self, x):
-        return ops.glu(x, self.dim)
+    def forward(self, input):
+        return ops.glu(input, self.dim)
 
     def extra_repr(self):
         return f"dim={self.dim}"

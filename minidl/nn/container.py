@@ -95,9 +95,9 @@ class Numbered(Container):
 class ModuleList(Numbered):
     """A list of modules, which are parts of whatever module the list is an attribute of."""
 
-    def __init__(self, modules=()):
+    def __init__(self, modules=None):
         super().__init__()
-        self._renew(modules)
+        self._renew(modules or ())
 
     def __add__(self, other):
         return ModuleList([*self, *other])
@@ -108,9 +108,9 @@ class ParameterList(Numbered):
 
     kind = Parameter
 
-    def __init__(self, parameters=()):
+    def __init__(self, values=None):
         super().__init__()
-        self._renew(parameters)
+        self._renew(values or ())
 
     @property
     def _parts(self):
@@ -316,21 +316,21 @@ class Sequential(Numbered):
     def __add__(self, other):
         return Sequential(*self, *other)
 
-    def forward(self, x):
+    def forward(self, input):
         layers, i = [*self._modules.values(), None, None], 0
         while i < len(self._modules):
             layer, then, last = layers[i:i + 3]
             activation = "relu" if type(then) is ReLU else "relu6" if type(then) is ReLU6 else None
             if not (activation and activation in layer.fused_activations and layer._hooks is None and then._hooks is None):
-                x = layer(x)
+                input = layer(input)
                 i += 1
             elif activation == "relu" and type(last) is MaxPool2d and last._hooks is None and not last.return_indices:
                 if type(layer) is Conv2d and layer.groups == 1 and last.halves:
-                    x = layer.forward_pooled(x, last.kernel_size, last.stride)
+                    input = layer.forward_pooled(input, last.kernel_size, last.stride)
                 else:
-                    x = last.forward(layer.forward(x), "relu")
+                    input = last.forward(layer.forward(input), "relu")
                 i += 3
             else:
-                x = layer.forward(x, activation)
+                input = layer.forward(input, activation)
                 i += 2
-        return x
+        return input

@@ -72,18 +72,18 @@ class Conv2d(Module):
         """Draws new initial values."""
         init.default_(self.weight, self.bias)
 
-    def forward(self, x, activation=None):
-        if getattr(x, "ndim", None) == 3:
-            return self.forward(x[None], activation)[0]
-        x = self._padded(x)
-        return conv2d(x, self.weight, self.bias, self.stride, self._both, self.dilation, self.groups, activation)
+    def forward(self, input, activation=None):
+        if getattr(input, "ndim", None) == 3:
+            return self.forward(input[None], activation)[0]
+        input = self._padded(input)
+        return conv2d(input, self.weight, self.bias, self.stride, self._both, self.dilation, self.groups, activation)
 
-    def forward_pooled(self, x, kernel_size, stride):
+    def forward_pooled(self, input, kernel_size, stride):
         """Maximum pooling of relu(forward(x)) in one kernel, which never writes the convolution's own result to memory."""
-        if getattr(x, "ndim", None) == 3:
-            return self.forward_pooled(x[None], kernel_size, stride)[0]
+        if getattr(input, "ndim", None) == 3:
+            return self.forward_pooled(input[None], kernel_size, stride)[0]
         window = self.stride, self._both, self.dilation, self.groups
-        return conv2d_max_pool2d(self._padded(x), self.weight, self.bias, window, kernel_size, stride)
+        return conv2d_max_pool2d(self._padded(input), self.weight, self.bias, window, kernel_size, stride)
 
     def _padded(self, x):
         """x with what of its border the kernel does not add."""

@@ -70,11 +70,11 @@ class Convolution(ConvNd):
                      dilation=dilation)
         self._ends = resolve_padding(name, self.padding, self.kernel_size, self.stride, self.dilation)
 
-    def forward(self, x, activation=None):
+    def forward(self, input, activation=None):
         padding = self.padding
         if self.padding_mode != "zeros":
-            x, padding = add_border(type(self).__name__, x, self._ends, self.padding_mode), 0
-        return self.function(x, self.weight, self.bias, self.stride, padding, self.dilation, self.groups, activation)
+            input, padding = add_border(type(self).__name__, input, self._ends, self.padding_mode), 0
+        return self.function(input, self.weight, self.bias, self.stride, padding, self.dilation, self.groups, activation)
 
 
 class Conv1d(Convolution):
@@ -106,9 +106,9 @@ class TransposedConvolution(ConvNd):
                      (in_channels, out_channels // max(groups, 1)), kernel_size=kernel_size, stride=stride, padding=padding,
                      dilation=dilation, output_padding=output_padding)
 
-    def forward(self, x, output_size=None):
-        extra = self.output_padding if output_size is None else self._choose(x, tuple(output_size))
-        return self.function(x, self.weight, self.bias, self.stride, self.padding, extra, self.groups, self.dilation)
+    def forward(self, input, output_size=None):
+        extra = self.output_padding if output_size is None else self._choose(input, tuple(output_size))
+        return self.function(input, self.weight, self.bias, self.stride, self.padding, extra, self.groups, self.dilation)
 
     def _choose(self, x, output_size):
         """The output_padding that gives output_size, with or without (N, C) before it."""

@@ -14,8 +14,8 @@ class DropoutBase(Module):
             raise ValueError(f"{type(self).__name__}: p={p!r}: a probability, 0 <= p <= 1, expected")
         self.p, self.inplace = p, inplace
 
-    def forward(self, x):
-        return self.function(x, self.p, self.training)
+    def forward(self, input):
+        return self.function(input, self.p, self.training)
 
     def extra_repr(self):
         return f"p={self.p}, inplace={self.inplace}"

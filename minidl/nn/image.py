@@ -14,8 +14,8 @@ class Padding(Module):
             raise ValueError(f"{type(self).__name__}: padding={padding}: a whole number, or {2 * self.axes} of them, expected")
         self.padding = padding
 
-    def forward(self, x):
-        return pad_sides(x, self.padding, self.mode)
+    def forward(self, input):
+        return pad_sides(input, self.padding, self.mode)
 
     def extra_repr(self):
         return f"{self.padding}"
@@ -28,8 +28,8 @@ class ConstantPadding(Padding):
         super().__init__(padding)
         self.value = value
 
-    def forward(self, x):
-        return pad_sides(x, self.padding, "constant", self.value)
+    def forward(self, input):
+        return pad_sides(input, self.padding, "constant", self.value)
 
     def extra_repr(self):
         return f"padding={self.padding}, value={self.value}"
@@ -61,8 +61,8 @@ class Upsample(Module):
         self.size, self.scale_factor, self.mode, self.align_corners = size, scale_factor, mode, align_corners
         self.recompute_scale_factor = recompute_scale_factor
 
-    def forward(self, x):
-        return ops.interpolate(x, self.size, self.scale_factor, self.mode, self.align_corners, self.recompute_scale_factor)
+    def forward(self, input):
+        return ops.interpolate(input, self.size, self.scale_factor, self.mode, self.align_corners, self.recompute_scale_factor)
 
     def extra_repr(self):
         to = f"size={self.size!r}" if self.scale_factor is None else f"scale_factor={self.scale_factor!r}"
@@ -90,8 +90,8 @@ class PixelShuffle(Module):
         super().__init__()
         self.upscale_factor = upscale_factor
 
-    def forward(self, x):
-        return ops.pixel_shuffle(x, self.upscale_factor)
+    def forward(self, input):
+        return ops.pixel_shuffle(input, self.upscale_factor)
 
     def extra_repr(self):
         return f"upscale_factor={self.upscale_factor}"
@@ -104,8 +104,8 @@ class PixelUnshuffle(Module):
         super().__init__()
         self.downscale_factor = downscale_factor
 
-    def forward(self, x):
-        return ops.pixel_unshuffle(x, self.downscale_factor)
+    def forward(self, input):
+        return ops.pixel_unshuffle(input, self.downscale_factor)
 
     def extra_repr(self):
         return f"downscale_factor={self.downscale_factor}"
@@ -118,8 +118,8 @@ class ChannelShuffle(Module):
         super().__init__()
         self.groups = groups
 
-    def forward(self, x):
-        return ops.channel_shuffle(x, self.groups)
+    def forward(self, input):
+        return ops.channel_shuffle(input, self.groups)
 
     def extra_repr(self):
         return f"groups={self.groups}"
@@ -132,8 +132,8 @@ class Unfold(Module):
         super().__init__()
         self.kernel_size, self.dilation, self.padding, self.stride = kernel_size, dilation, padding, stride
 
-    def forward(self, x):
-        return ops.unfold(x, self.kernel_size, self.dilation, self.padding, self.stride)
+    def forward(self, input):
+        return ops.unfold(input, self.kernel_size, self.dilation, self.padding, self.stride)
 
     def extra_repr(self):
         return f"kernel_size={self.kernel_size}, dilation={self.dilation}, padding={self.padding}, stride={self.stride}"
@@ -146,8 +146,8 @@ class Fold(Unfold):
         super().__init__(kernel_size, dilation, padding, stride)
         self.output_size = output_size
 
-    def forward(self, x):
-        return ops.fold(x, self.output_size, self.kernel_size, self.dilation, self.padding, self.stride)
+    def forward(self, input):
+        return ops.fold(input, self.output_size, self.kernel_size, self.dilation, self.padding, self.stride)
 
     def extra_repr(self):
         return f"output_size={self.output_size}, {super().extra_repr()}"

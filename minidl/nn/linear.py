@@ -35,8 +35,8 @@ class Linear(Module):
         """Draws new initial values."""
         init.default_(self.weight, self.bias)
 
-    def forward(self, x, activation=None):
-        return linear(x, self.weight, self.bias, activation)
+    def forward(self, input, activation=None):
+        return linear(input, self.weight, self.bias, activation)
 
     def extra_repr(self):
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
@@ -81,8 +81,8 @@ class Identity(Module):
     def __init__(self, *args, **kwargs):
         super().__init__()
 
-    def forward(self, x):
-        return x
+    def forward(self, input):
+        return input
 
 
 class Flatten(Module):
@@ -92,8 +92,8 @@ class Flatten(Module):
         super().__init__()
         self.start_dim, self.end_dim = start_dim, end_dim
 
-    def forward(self, x):
-        return flatten(x, self.start_dim, self.end_dim)
+    def forward(self, input):
+        return flatten(input, self.start_dim, self.end_dim)
 
     def extra_repr(self):
         return f"start_dim={self.start_dim}, end_dim={self.end_dim}"
@@ -106,9 +106,9 @@ class Unflatten(Module):
         super().__init__()
         self.dim, self.unflattened_size = dim, tuple(unflattened_size)
 
-    def forward(self, x):
-        axis = self.dim % x.ndim
-        return reshape(x, x.shape[:axis] + self.unflattened_size + x.shape[axis + 1:])
+    def forward(self, input):
+        axis = self.dim % input.ndim
+        return reshape(input, input.shape[:axis] + self.unflattened_size + input.shape[axis + 1:])
 
     def extra_repr(self):
         return f"dim={self.dim}, unflattened_size={self.unflattened_size}"

@@ -53,15 +53,15 @@ class BatchNorm(Module):
                              f"{self.num_features} expected (channels come first: x.permute(0, 3, 1, 2) turns channels-last "
                              "images)")
 
-    def forward(self, x, activation=None, residual=None):
+    def forward(self, input, activation=None, residual=None):
         """activation 'relu' or 'relu6': that of result + residual, in one go."""
-        self.check(x)
+        self.check(input)
         momentum = self.momentum
         if self.training and self.track_running_stats:
             self.num_batches_tracked.add_(1)
             if momentum is None:
                 momentum = 1 / self.num_batches_tracked.item()
-        return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias,
+        return F.batch_norm(input, self.running_mean, self.running_var, self.weight, self.bias,
                             self.training or self.running_mean is None, momentum, self.eps, activation, residual)
 
     def extra_repr(self):
@@ -94,8 +94,8 @@ class LocalResponseNorm(Module):
         super().__init__()
         self.size, self.alpha, self.beta, self.k = size, alpha, beta, k
 
-    def forward(self, x):
-        return F.local_response_norm(x, self.size, self.alpha, self.beta, self.k)
+    def forward(self, input):
+        return F.local_response_norm(input, self.size, self.alpha, self.beta, self.k)
 
     def extra_repr(self):
         return f"{self.size}, alpha={self.alpha}, beta={self.beta}, k={self.k}"

@@ -39,8 +39,8 @@ class LayerNorm(_Affine):
         self.normalized_shape, self.eps, self.elementwise_affine = _sizes(normalized_shape), eps, elementwise_affine
         super().__init__(self.normalized_shape, elementwise_affine, elementwise_affine and bias, dtype, device)
 
-    def forward(self, x):
-        return F.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps)
+    def forward(self, input):
+        return F.layer_norm(input, self.normalized_shape, self.weight, self.bias, self.eps)
 
     def extra_repr(self):
         return (f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}, "
@@ -84,10 +84,10 @@ class GroupNorm(_Affine):
         self.num_groups, self.num_channels, self.eps, self.affine = num_groups, num_channels, eps, affine
         super().__init__(num_channels, affine, affine and bias, dtype, device)
 
-    def forward(self, x):
-        if x.ndim < 2 or x.shape[1] != self.num_channels:
-            raise ValueError(f"GroupNorm: input {x.shape}: (N, {self.num_channels}, ...) expected")
-        return F.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
+    def forward(self, input):
+        if input.ndim < 2 or input.shape[1] != self.num_channels:
+            raise ValueError(f"GroupNorm: input {input.shape}: (N, {self.num_channels}, ...) expected")
+        return F.group_norm(input, self.num_groups, self.weight, self.bias, self.eps)
 
     def extra_repr(self):
         return (f"{self.num_groups}, {self.num_channels}, eps={self.eps}, affine={self.affine}, "
@@ -105,11 +105,11 @@ class InstanceNorm(BatchNorm):
                  *, bias=True):
         super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype, bias=bias)
 
-    def forward(self, x):
-        if x.ndim == self.axes[0] - 1:
-            return self(x[None])[0]
-        self.check(x)
-        return F.instance_norm(x, self.running_mean, self.running_var, self.weight, self.bias,
+    def forward(self, input):
+        if input.ndim == self.axes[0] - 1:
+            return self(input[None])[0]
+        self.check(input)
+        return F.instance_norm(input, self.running_mean, self.running_var, self.weight, self.bias,
                                self.training or self.running_mean is None, self.momentum or 0.0, self.eps)
 
 

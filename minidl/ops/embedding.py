@@ -125,19 +125,20 @@ def largest_of_bags(rows, of, bags):
 
 
 @op
-def one_hot(x, num_classes=-1):
-    """1 at the position that each integer of x names, 0 elsewhere, as int64; no derivative: integers.
+def one_hot(tensor, num_classes=-1):
+    """1 at the position that each integer names, 0 elsewhere, as int64; no derivative: integers.
 
-    num_classes -1: one more than the largest. Shape: x.shape -> (*x.shape, num_classes). Raises TypeError unless x holds
-    integers, ValueError where one is out of range.
+    num_classes -1: one more than the largest. Shape: tensor.shape -> (*tensor.shape, num_classes). Raises TypeError unless
+    these are integers, ValueError where one is out of range.
     """
-    if x.dtype.kind not in "iu":
-        raise TypeError(f"one_hot: x is {x.dtype}: integers expected")
+    if tensor.dtype.kind not in "iu":
+        raise TypeError(f"one_hot: tensor is {tensor.dtype}: integers expected")
     if num_classes == -1:
-        if x.size == 0:
-            raise ValueError(f"one_hot: x {x.shape} is empty: num_classes expected")
-        num_classes = int(np.max(x)) + 1
-    if x.size and not (int(np.min(x)) >= 0 and int(np.max(x)) < num_classes):
-        raise ValueError(f"one_hot: x holds {int(np.min(x))} to {int(np.max(x))}: 0 <= x < num_classes={num_classes} expected")
-    classes = np.arange(num_classes, like=x)
-    return np.equal(x[..., None], classes).astype(np.int64)
+        if tensor.size == 0:
+            raise ValueError(f"one_hot: tensor {tensor.shape} is empty: num_classes expected")
+        num_classes = int(np.max(tensor)) + 1
+    if tensor.size and not (int(np.min(tensor)) >= 0 and int(np.max(tensor)) < num_classes):
+        raise ValueError(f"one_hot: tensor holds {int(np.min(tensor))} to {int(np.max(tensor))}: numbers from 0 to below "
+                         f"num_classes={num_classes} expected")
+    classes = np.arange(num_classes, like=tensor)
+    return np.equal(tensor[..., None], classes).astype(np.int64)

@@ -2,6 +2,7 @@
 
 For each of torch.nn's functions and modules that minidl has: values and gradients in float64 of every sample input.
 """
+import inspect
 import warnings
 
 import numpy as np
@@ -22,7 +23,6 @@ OPTIONS = "chunked", "chunked_none"  # linear_cross_entropy with hints how to sh
 KNOWN = {
     "hardshrink": "at least 0 expected",  # a lambd below 0 shrinks nothing
     "batch_norm": "(N, C, ...) expected",  # PyTorch takes an input of no channels and one axis
-    "Linear": "unexpected keyword argument 'input'",  # the argument of forward is x here
 }
 FUNCTIONS = [op for op in methods.op_db if op.name.startswith("nn.functional.") and hasattr(nn.functional, op.name[14:])
              and op.name[14:] not in RANDOM and op.variant_test_name not in OPTIONS and torch.float64 in op.dtypes]
@@ -119,7 +119,9 @@ def test_function_is_pytorchs(op):
 @pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
 @pytest.mark.parametrize("info", MODULES, ids=lambda info: info.formatted_name)
 def test_module_is_pytorchs(info, training):
+    """In training the arguments of forward are given by name."""
     name = info.module_cls.__name__
+    names = [] if name in ("Sequential", "ModuleList") else list(inspect.signature(info.module_cls.forward).parameters)[1:]
     samples = info.module_inputs_func(info, "cpu", torch.float64, requires_grad=True, training=training)
 
     def compared(sample):
@@ -131,6 +133,8 @@ def test_module_is_pytorchs(info, training):
         module.load_state_dict({k: v.numpy().copy() for k, v in state.items()})
         args, kwargs = tree_map_only(torch.Tensor, leaf, (given.args, given.kwargs))
         arguments, options = ours(args, leaves), ours(kwargs, leaves)
+        if training:
+            arguments, options = (), options | dict(zip(names, arguments, strict=False))
         leaves += zip(theirs.parameters(), module.parameters(), strict=True)
         check(theirs(*args, **kwargs), module(*arguments, **options), leaves)
         for key, value in theirs.state_dict().items():
