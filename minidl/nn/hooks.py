@@ -3,40 +3,72 @@ from ..autograd import Tensor, op
 
 
 class Hooks:
-    """The hooks of one module. A module without any has none of these, so that calling it costs nothing more."""
+    """The hooks of one module. A module without any has none of these, so that calling it costs nothing more.
+
+    before, after: (hook, whether it takes the keyword arguments too, whether it runs after an error too).
+    """
 
     def __init__(self):
-        self.before, self.after, self.backward = [], [], []
+        self.before, self.after, self.backward_before, self.backward = [], [], [], []
 
     def call(self, module, args, kwargs):
         """module.forward with the hooks around it, in PyTorch's order."""
-        for hook in tuple(self.before):
-            changed = hook(module, args)
-            if changed is not None:
+        waiting = [entry for entry in self.after if entry[2]]  # those that run whatever happens
+        try:
+            return self.around(module, args, kwargs, waiting)
+        except Exception:
+            for hook, with_kwargs, _ in tuple(waiting):
+                hook(module, args, kwargs, None) if with_kwargs else hook(module, args, None)
+            raise
+
+    def around(self, module, args, kwargs, waiting):
+        """The call itself; hooks that ran are taken off `waiting`."""
+        for hook, with_kwargs, _ in tuple(self.before):
+            changed = hook(module, args, kwargs) if with_kwargs else hook(module, args)
+            if changed is None:
+                continue
+            if with_kwargs:
+                if not isinstance(changed, tuple) or len(changed) != 2:
+                    raise TypeError(f"forward pre-hook of {type(module).__name__}, with_kwargs: a {type(changed).__name__} "
+                                    "returned: None or (args, kwargs) expected")
+                args, kwargs = changed
+            else:
                 args = changed if isinstance(changed, tuple) else (changed,)
-        watch = Watch(module, tuple(self.backward)) if self.backward else None
+        watched = self.backward or self.backward_before
+        watch = Watch(module, tuple(self.backward_before), tuple(self.backward)) if watched else None
         if watch:
             args = watch.inputs(args)
         result = module.forward(*args, **kwargs)
-        for hook in tuple(self.after):
-            changed = hook(module, args, result)
+        for entry in tuple(self.after):
+            hook, with_kwargs, _ = entry
+            if entry in waiting:
+                waiting.remove(entry)
+            changed = hook(module, args, kwargs, result) if with_kwargs else hook(module, args, result)
             if changed is not None:
                 result = changed
         return watch.outputs(result) if watch else result
 
 
+class StateHooks:
+    """The hooks of one module, or of one optimizer, around state_dict and load_state_dict."""
+
+    def __init__(self):
+        self.save_before, self.save_after, self.load_before, self.load_after = [], [], [], []
+
+
 class HookHandle:
     """Takes a hook away again: by remove(), or at the end of a `with` block."""
 
-    def __init__(self, module, hooks, hook):
-        self._module, self._hooks, self._hook = module, hooks, hook
+    def __init__(self, owner, hooks, hook):
+        self._owner, self._hooks, self._hook = owner, hooks, hook
 
     def remove(self):
         if self._hook in self._hooks:
             self._hooks.remove(self._hook)
-        every = self._module._hooks
-        if every is not None and not (every.before or every.after or every.backward):
-            self._module._hooks = None
+        for kind in ("_hooks", "_state_hooks"):
+            every = getattr(self._owner, kind, None)
+            if every is not None and not any(vars(every).values()):
+                setattr(self._owner, kind, None)
 
     def __enter__(self):
         return self
@@ -48,8 +80,8 @@ class HookHandle:
 class Watch:
     """Backward hooks of one call: sees the gradients of the outputs, then those of the inputs, and calls the hooks."""
 
-    def __init__(self, module, hooks):
-        self.module, self.hooks = module, hooks
+    def __init__(self, module, before, hooks):
+        self.module, self.before, self.hooks = module, before, hooks
         self.count = 0
         self.places = ()  # which arguments have gradients
         self.grad_output = None
@@ -74,14 +106,26 @@ class Watch:
             full = [None] * len(outputs)
             for i, g in zip(places, gradients):
                 full[i] = g
-            self.grad_output = tuple(full)
-            if not self.places:
+            self.grad_output = self.changed(tuple(full))
+            if not self.places and self.hooks:
                 self.run((None,) * self.count)
-            return gradients
+            return tuple(self.grad_output[i] for i in places)
 
         for i, y in zip(places, tapped([outputs[i] for i in places], known)):
             outputs[i] = y
         return tuple(outputs) if isinstance(result, tuple) else outputs[0]
+
+    def changed(self, grad_output):
+        """The gradients of the outputs behind the hooks that run before backward."""
+        for hook in self.before:
+            given = hook(self.module, grad_output)
+            if given is not None:
+                given = given if isinstance(given, tuple) else (given,)
+                if len(given) != len(grad_output):
+                    raise ValueError(f"backward pre-hook of {type(self.module).__name__}: {len(given)} gradients returned for "
+                                     f"{len(grad_output)} outputs")
+                grad_output = given
+        return grad_output
 
     def inputs_known(self, gradients):
         full = [None] * self.count

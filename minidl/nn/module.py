@@ -6,7 +6,7 @@ from numpy import ndarray
 from ..autograd import Tensor, no_grad
 from ..autograd.tensor import wrap
 from ..ops import asarray, from_dlpack
-from .hooks import HookHandle, Hooks
+from .hooks import HookHandle, Hooks, StateHooks
 from .parameter import Parameter
 
 
@@ -14,6 +14,10 @@ class Keys(NamedTuple):
     """What load_state_dict found absent and what it left over."""
     missing_keys: list
     unexpected_keys: list
+
+    def problems(self, strict):
+        """What is wrong with that, as text, where the names must be the same."""
+        return [f"{what}: {', '.join(names)}" for what, names in zip(("missing", "unexpected"), self) if strict and names]
 
 
 class Module:
@@ -34,7 +38,7 @@ class Module:
     """
 
     training = True
-    _hooks = None
+    _hooks = _state_hooks = None
     fused_activations = ()  # the names that forward takes as `activation` and computes in the same kernel
 
     def __new__(cls, *args, **kwargs):
@@ -208,6 +212,14 @@ class Module:
             raise AttributeError(f"{type(self).__name__} has no parameter {target!r}")
         return found
 
+    def get_buffer(self, target):
+        """The buffer at a dotted name. Raises AttributeError where there is none."""
+        path, _, name = target.rpartition(".")
+        found = self.get_submodule(path)._buffers.get(name)
+        if found is None:
+            raise AttributeError(f"{type(self).__name__} has no buffer {target!r}")
+        return found
+
     def apply(self, fn):
         """Calls fn(module) for every module below, then for this one. Returns this module."""
         for child in self.children():
@@ -281,31 +293,54 @@ class Module:
                     found[lead + name] = tensor
         return {name: tensor for name, tensor in found.items() if tensor is not None}
 
+    def _with_state_hooks(self):
+        """(the prefix of its names, module, its hooks) of this module and all below it that have hooks around their state."""
+        return [(f"{path}." if path else "", module, module._state_hooks)
+                for path, module in self.named_modules(remove_duplicate=False) if module._state_hooks is not None]
+
     def state_dict(self, prefix="", keep_vars=False):
         """name -> tensor of parameters and persistent buffers, off the tape and sharing memory (keep_vars: as they are)."""
-        return {prefix + name: tensor if keep_vars else tensor.detach() for name, tensor in self._state().items()}
+        hooked = self._with_state_hooks()
+        for lead, module, hooks in hooked:
+            for hook in tuple(hooks.save_before):
+                hook(module, prefix + lead, keep_vars)
+        found = {prefix + name: tensor if keep_vars else tensor.detach() for name, tensor in self._state().items()}
+        for lead, module, hooks in reversed(hooked):  # what is inside first
+            for hook in tuple(hooks.save_after):
+                hook(module, found, prefix + lead, {})
+        return found
 
     def load_state_dict(self, state_dict, strict=True):
         """Copies values into the parameters and buffers, which keep their memory, layout and dtype.
 
         state_dict: name -> Tensor or array (whatever has __dlpack__). strict: the names must be the same.
-        Returns (missing_keys, unexpected_keys). Raises RuntimeError, listing all that does not fit, before anything changes.
+        Returns (missing_keys, unexpected_keys). Raises RuntimeError, listing all that does not fit, before anything changes;
+        where hooks run after loading, which may change the lists of names, these are looked at behind them.
         """
+        state_dict, problems, keys, hooked = dict(state_dict), [], Keys([], []), self._with_state_hooks()
+        for lead, module, hooks in hooked:
+            for hook in tuple(hooks.load_before):
+                hook(module, state_dict, lead, {}, strict, keys.missing_keys, keys.unexpected_keys, problems)
         own = self._state()
-        keys = Keys([n for n in own if n not in state_dict], [n for n in state_dict if n not in own])
+        keys.missing_keys.extend(n for n in own if n not in state_dict)
+        keys.unexpected_keys.extend(n for n in state_dict if n not in own)
         values = {n: _as_tensor(state_dict[n]) for n in own if n in state_dict}
         wrong = [f"{n}: {v.dtype}{v.shape} given, {own[n].dtype}{own[n].shape} expected" for n, v in values.items()
                  if v.shape != own[n].shape or (v.dtype.kind in "fc") != (own[n].dtype.kind in "fc")]
-        problems = [f"do not fit: {'; '.join(wrong)}"] if wrong else []
-        if strict and keys.missing_keys:
-            problems.append(f"missing: {', '.join(keys.missing_keys)}")
-        if strict and keys.unexpected_keys:
-            problems.append(f"unexpected: {', '.join(keys.unexpected_keys)}")
+        if wrong:
+            problems.append(f"do not fit: {'; '.join(wrong)}")
+        behind = [(module, hook) for _, module, hooks in reversed(hooked) for hook in hooks.load_after]
+        if not behind:
+            problems += keys.problems(strict)
         if problems:
             raise RuntimeError("\n  ".join([f"load_state_dict: nothing was loaded into {type(self).__name__}:", *problems]))
         with no_grad():
             for name, value in values.items():
                 own[name].copy_(value)
+        for module, hook in behind:
+            hook(module, keys)
+        if behind and (problems := keys.problems(strict)):
+            raise RuntimeError("\n  ".join([f"load_state_dict: loaded into {type(self).__name__} what there is:", *problems]))
         return keys
 
     # ---- hooks ----
@@ -316,17 +351,53 @@ class Module:
         hooks.insert(0 if prepend else len(hooks), hook)
         return HookHandle(self, hooks, hook)
 
-    def register_forward_pre_hook(self, hook, *, prepend=False):
-        """hook(module, args) before forward; what it returns, if not None, replaces args. Returns a handle to remove it."""
-        return self._hook("before", hook, prepend)
+    def _state_hook(self, kind, hook):
+        if self._state_hooks is None:
+            self._state_hooks = StateHooks()
+        hooks = getattr(self._state_hooks, kind)
+        hooks.append(hook)
+        return HookHandle(self, hooks, hook)
 
-    def register_forward_hook(self, hook, *, prepend=False):
-        """hook(module, args, result) after forward; what it returns, if not None, replaces the result."""
-        return self._hook("after", hook, prepend)
+    def register_forward_pre_hook(self, hook, *, prepend=False, with_kwargs=False):
+        """hook(module, args) before forward; what it returns, if not None, replaces args. Returns a handle to remove it.
+
+        with_kwargs: hook(module, args, kwargs), which may return both anew.
+        """
+        return self._hook("before", (hook, with_kwargs, False), prepend)
+
+    def register_forward_hook(self, hook, *, prepend=False, with_kwargs=False, always_call=False):
+        """hook(module, args, result) after forward; what it returns, if not None, replaces the result.
+
+        with_kwargs: hook(module, args, kwargs, result). always_call: also after an error, with None for the result.
+        """
+        return self._hook("after", (hook, with_kwargs, always_call), prepend)
+
+    def register_full_backward_pre_hook(self, hook, prepend=False):
+        """hook(module, grad_output) before backward; what it returns, if not None, replaces grad_output, a tuple."""
+        return self._hook("backward_before", hook, prepend)
 
     def register_full_backward_hook(self, hook, prepend=False):
         """hook(module, grad_input, grad_output) in backward; what it returns, if not None, replaces grad_input, a tuple."""
         return self._hook("backward", hook, prepend)
+
+    def register_state_dict_pre_hook(self, hook):
+        """hook(module, prefix, keep_vars) before state_dict collects the module's tensors."""
+        return self._state_hook("save_before", hook)
+
+    def register_state_dict_post_hook(self, hook):
+        """hook(module, state_dict, prefix, local_metadata) after state_dict, to change it in place; the last is empty."""
+        return self._state_hook("save_after", hook)
+
+    def register_load_state_dict_pre_hook(self, hook):
+        """hook(module, state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs) before loading.
+
+        It may change the dict, a copy, and add to the lists.
+        """
+        return self._state_hook("load_before", hook)
+
+    def register_load_state_dict_post_hook(self, hook):
+        """hook(module, incompatible_keys) after loading; it may change the lists of missing and unexpected names."""
+        return self._state_hook("load_after", hook)
 
     # ---- how it looks ----
     def extra_repr(self):

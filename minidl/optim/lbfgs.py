@@ -38,8 +38,12 @@ class LBFGS(Optimizer):
             raise ValueError("LBFGS: a second group of parameters: one group expected")
         super().add_param_group(group)
 
-    def step(self, closure):
+    def take_step(self, closure=None):
         """Up to max_iter steps. closure: computes the loss, calls backward and returns the loss. Returns the first loss."""
+        if closure is None:
+            raise TypeError("LBFGS: step without a closure: a function that computes the loss, calls backward and returns the "
+                            "loss expected")
+
         def evaluated():
             with enable_grad():
                 loss = closure()

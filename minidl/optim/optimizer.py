@@ -3,6 +3,30 @@ import numpy as np
 
 from ..autograd import Tensor, enable_grad, no_grad
 from ..autograd.tensor import wrap
+from ..nn.hooks import HookHandle, StateHooks
+
+
+class StepHooks(StateHooks):
+    """The hooks of one optimizer. An optimizer without any has none of these."""
+
+    def __init__(self):
+        super().__init__()
+        self.step_before, self.step_after = [], []
+
+    def step(self, optimizer, closure):
+        """The optimizer's step with the hooks around it. They are told the closure as PyTorch tells them: by position."""
+        args, kwargs = () if closure is None else (closure,), {}
+        for hook in tuple(self.step_before):
+            changed = hook(optimizer, args, kwargs)
+            if changed is not None:
+                if not isinstance(changed, tuple) or len(changed) != 2:
+                    raise TypeError(f"step pre-hook of {type(optimizer).__name__}: a {type(changed).__name__} returned: None "
+                                    "or (args, kwargs) expected")
+                args, kwargs = changed
+        loss = optimizer.take_step(*args, **kwargs)
+        for hook in tuple(self.step_after):
+            hook(optimizer, args, kwargs)
+        return loss
 
 
 class Optimizer:
@@ -14,6 +38,8 @@ class Optimizer:
 
     Raises ValueError for no parameters, a parameter given twice and options out of range, TypeError for what is no tensor.
     """
+
+    _hooks = None
 
     def __init__(self, params, defaults):
         name = type(self).__name__
@@ -41,6 +67,12 @@ class Optimizer:
 
         closure: computes the loss again, calls backward and returns the loss, which is then returned here too.
         """
+        if self._hooks is None:
+            return self.take_step(closure)
+        return self._hooks.step(self, closure)
+
+    def take_step(self, closure=None):
+        """`step` without the hooks around it."""
         loss = None
         if closure is not None:
             with enable_grad():
@@ -94,17 +126,21 @@ class Optimizer:
 
         Parameters are numbered through all groups. The tensors are the optimizer's own: copy them to keep them.
         """
+        for hook in self._around("save_before"):
+            hook(self)
         params = [p for group in self.param_groups for p in group["params"]]
         index = {id(p): i for i, p in enumerate(params)}
-        return {"state": {i: dict(self.state[p]) for i, p in enumerate(params) if p in self.state},
-                "param_groups": [{**{k: v for k, v in group.items() if k != "params"},
-                                  "params": [index[id(p)] for p in group["params"]]} for group in self.param_groups]}
+        found = {"state": {i: dict(self.state[p]) for i, p in enumerate(params) if p in self.state},
+                 "param_groups": [{**{k: v for k, v in group.items() if k != "params"},
+                                   "params": [index[id(p)] for p in group["params"]]} for group in self.param_groups]}
+        return self._replaced("save_after", found)
 
     def load_state_dict(self, state_dict):
         """Takes over copies of the state and the options of `state_dict()`, which may come from torch.optim.
 
         Raises ValueError, and changes nothing, where groups, numbers of parameters or shapes differ.
         """
+        state_dict = self._replaced("load_before", state_dict if self._hooks is None else dict(state_dict))
         name = type(self).__name__
         if missing := {"state", "param_groups"} - set(state_dict):
             raise ValueError(f"{name}.load_state_dict: {', '.join(sorted(missing))} missing: a state_dict() expected")
@@ -123,6 +159,8 @@ class Optimizer:
         for group in merged:
             self.check(group)
         self.state, self.param_groups = state, merged
+        for hook in self._around("load_after"):
+            hook(self)
 
     def taken_over(self, param, value, what):
         """A copy of one entry of a state: numbers as they are, arrays with the parameter's dtype and memory layout."""
@@ -139,6 +177,50 @@ class Optimizer:
         copy = np.empty_like(param.array)
         copy[...] = array
         return wrap(copy)
+
+    # ---- hooks ----
+    def _around(self, kind):
+        """The hooks of one kind."""
+        return () if self._hooks is None else tuple(getattr(self._hooks, kind))
+
+    def _replaced(self, kind, state_dict):
+        """A state dict behind the hooks of one kind, which may change it or return another."""
+        for hook in self._around(kind):
+            changed = hook(self, state_dict)
+            if changed is not None:
+                state_dict = changed
+        return state_dict
+
+    def _hook(self, kind, hook, prepend=False):
+        if self._hooks is None:
+            self._hooks = StepHooks()
+        hooks = getattr(self._hooks, kind)
+        hooks.insert(0 if prepend else len(hooks), hook)
+        return HookHandle(self, hooks, hook)
+
+    def register_step_pre_hook(self, hook):
+        """hook(optimizer, args, kwargs) before step, which may return both anew. Returns a handle to remove it."""
+        return self._hook("step_before", hook)
+
+    def register_step_post_hook(self, hook):
+        """hook(optimizer, args, kwargs) after step."""
+        return self._hook("step_after", hook)
+
+    def register_state_dict_pre_hook(self, hook, prepend=False):
+        """hook(optimizer) before state_dict."""
+        return self._hook("save_before", hook, prepend)
+
+    def register_state_dict_post_hook(self, hook, prepend=False):
+        """hook(optimizer, state_dict) after state_dict, to change it in place or to return another."""
+        return self._hook("save_after", hook, prepend)
+
+    def register_load_state_dict_pre_hook(self, hook, prepend=False):
+        """hook(optimizer, state_dict) before loading; it gets a copy, to change in place or to return another."""
+        return self._hook("load_before", hook, prepend)
+
+    def register_load_state_dict_post_hook(self, hook, prepend=False):
+        """hook(optimizer) after loading."""
+        return self._hook("load_after", hook, prepend)
 
     def __repr__(self):
         lines = [f"  group {i}: {len(g['params'])} tensors, " + ", ".join(f"{k}={v}" for k, v in g.items() if k != "params")

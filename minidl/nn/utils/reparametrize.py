@@ -39,13 +39,13 @@ class Computed:
         for what in ("", *(f"_{part}" for part in parts)):
             delattr(module, self.name + what)
         module.register_parameter(self.name, Parameter(weight))
-        HookHandle(module, module._hooks.before, self).remove()
+        HookHandle(module, module._hooks.before, (self, False, False)).remove()
         return module
 
 
 def found(kind, module, name):
     """The module's hook of a kind for a weight. Raises ValueError where there is none."""
-    for hook in module._hooks.before if module._hooks else ():
+    for hook, *_ in module._hooks.before if module._hooks else ():
         if isinstance(hook, kind) and hook.name == name:
             return hook
     raise ValueError(f"{kind.__name__}: {type(module).__name__} has no {name!r} that is normalised so")
