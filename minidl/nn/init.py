@@ -1,8 +1,9 @@
 """Initial values, written into a tensor in place and off the tape. Every function returns the tensor.
 
-They draw from `generator`, or else from minidl.random.default_generator.
+They draw from `generator`, or else from minidl.random.default_generator. A tensor of no elements stays as it is.
 """
 import math
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -12,6 +13,21 @@ from ..ops import argsort, eye, where
 from ..random import rand, randn
 
 
+class Switch:
+    """drawing: whether uniform_ and normal_, by which layers draw their initial values, do anything."""
+    drawing = True
+
+
+@contextmanager
+def nothing_drawn():
+    """Inside, uniform_ and normal_ leave tensors as they are, and the random numbers too."""
+    before, Switch.drawing = Switch.drawing, False
+    try:
+        yield
+    finally:
+        Switch.drawing = before
+
+
 def _fill(tensor, values):
     with no_grad():
         return tensor.copy_(values)
@@ -19,11 +35,15 @@ def _fill(tensor, values):
 
 def uniform_(tensor, a=0.0, b=1.0, generator=None):
     """Values drawn evenly from [a, b)."""
+    if not Switch.drawing or not tensor.size:
+        return tensor
     return _fill(tensor, rand(tensor.shape, generator=generator, dtype=tensor.dtype) * (b - a) + a)
 
 
 def normal_(tensor, mean=0.0, std=1.0, generator=None):
     """Values drawn from a normal distribution."""
+    if not Switch.drawing or not tensor.size:
+        return tensor
     return _fill(tensor, randn(tensor.shape, generator=generator, dtype=tensor.dtype) * std + mean)
 
 
@@ -143,7 +163,7 @@ def xavier_normal_(tensor, gain=1.0, generator=None):
 def _kaiming_std(tensor, a, mode, nonlinearity):
     if mode not in ("fan_in", "fan_out"):
         raise ValueError(f"kaiming: mode={mode!r}: 'fan_in' or 'fan_out' expected")
-    return calculate_gain(nonlinearity, a) / fans(tensor)[mode == "fan_out"] ** 0.5
+    return calculate_gain(nonlinearity, a) / max(fans(tensor)[mode == "fan_out"], 1) ** 0.5
 
 
 def kaiming_uniform_(tensor, a=0, mode="fan_in", nonlinearity="leaky_relu", generator=None):

@@ -1,11 +1,21 @@
-"""Functions on all parameters of a model at once."""
+"""Functions on all parameters of a model at once, and on modules."""
 from ...autograd import Tensor, no_grad
 from ...ops import concat, update
-from . import rnn
+from .. import init
+from . import parametrize, rnn
+from .fuse import fuse_conv_bn_eval, fuse_conv_bn_weights, fuse_linear_bn_eval, fuse_linear_bn_weights
 from .reparametrize import remove_spectral_norm, remove_weight_norm, spectral_norm, weight_norm
 
-__all__ = ["clip_grad_norm_", "clip_grad_value_", "clip_grads_with_norm_", "get_total_norm", "parameters_to_vector",
-           "remove_spectral_norm", "remove_weight_norm", "rnn", "spectral_norm", "vector_to_parameters", "weight_norm"]
+__all__ = ["clip_grad_norm_", "clip_grad_value_", "clip_grads_with_norm_", "fuse_conv_bn_eval", "fuse_conv_bn_weights",
+           "fuse_linear_bn_eval", "fuse_linear_bn_weights", "get_total_norm", "parameters_to_vector", "parametrize",
+           "remove_spectral_norm", "remove_weight_norm", "rnn", "skip_init", "spectral_norm", "vector_to_parameters",
+           "weight_norm"]
+
+
+def skip_init(module_cls, *args, **kwargs):
+    """A module of a class whose parameters are not drawn: for those that are loaded at once."""
+    with init.nothing_drawn():
+        return module_cls(*args, **kwargs)
 
 
 def _with_gradients(parameters):
