@@ -99,3 +99,11 @@ class LocalResponseNorm(Module):
 
     def extra_repr(self):
         return f"{self.size}, alpha={self.alpha}, beta={self.beta}, k={self.k}"
+
+
+class CrossMapLRN2d(LocalResponseNorm):
+    """LocalResponseNorm of images over as many channels before as behind: of an even size, one less. Shape: (N, C, H, W)."""
+
+    def forward(self, input):
+        channels = (self.size + 1) // 2 * 2 - 1
+        return F.local_response_norm(input, channels, self.alpha * channels / self.size, self.beta, self.k)

@@ -4,6 +4,7 @@ Sizes are whole numbers, or one for each axis.
 """
 from .. import ops
 from ..ops.conv_nd import sizes
+from ..ops.fractional_pool import fractional_max_pool2d, fractional_max_pool3d
 from .module import Module
 
 
@@ -226,3 +227,32 @@ class AdaptiveMaxPool3d(AdaptiveMaxPool1d):
     """The largest of each of a grid of output_size windows. return_indices: also where it was."""
 
     function = staticmethod(ops.adaptive_max_pool3d)
+
+
+class FractionalMaxPool2d(Module):
+    """The largest over each of a grid of windows of an image whose places are drawn at random (Graham, 2014).
+
+    output_size, or output_ratio of the image's, between 0 and 1. return_indices: also where it was. _random_samples: numbers
+    (N, C, 2) instead of random ones. Raises ValueError unless one of the two is given.
+    """
+
+    axes, function = 2, staticmethod(fractional_max_pool2d)
+
+    def __init__(self, kernel_size, output_size=None, output_ratio=None, return_indices=False, _random_samples=None):
+        super().__init__()
+        name = type(self).__name__
+        if (output_size is None) == (output_ratio is None):
+            raise ValueError(f"{name}: output_size={output_size}, output_ratio={output_ratio}: one of the two expected")
+        self.kernel_size = sizes(name, "kernel_size", kernel_size, self.axes, 1)
+        self.output_size = output_size if output_size is None else sizes(name, "output_size", output_size, self.axes, 1)
+        self.output_ratio, self.return_indices, self._random_samples = output_ratio, return_indices, _random_samples
+
+    def forward(self, input):
+        return self.function(input, self.kernel_size, self.output_size, self.output_ratio, self.return_indices,
+                             self._random_samples)
+
+
+class FractionalMaxPool3d(FractionalMaxPool2d):
+    """The largest over each of a grid of windows of a volume whose places are drawn: see FractionalMaxPool2d."""
+
+    axes, function = 3, staticmethod(fractional_max_pool3d)

@@ -17,7 +17,8 @@ methods = pytest.importorskip("torch.testing._internal.common_methods_invocation
 modules = pytest.importorskip("torch.testing._internal.common_modules")
 tree_map_only = torch.utils._pytree.tree_map_only
 
-RANDOM = ("dropout", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout", "rrelu")
+RANDOM = ("dropout", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout", "rrelu", "fractional_max_pool2d",
+          "fractional_max_pool3d")
 OPTIONS = "chunked", "chunked_none"  # linear_cross_entropy with hints how to share the work out, which take the same values
 # What differs on purpose: what each failure of the function's or module's samples then says.
 KNOWN = {
@@ -27,7 +28,8 @@ KNOWN = {
 FUNCTIONS = [op for op in methods.op_db if op.name.startswith("nn.functional.") and hasattr(nn.functional, op.name[14:])
              and op.name[14:] not in RANDOM and op.variant_test_name not in OPTIONS and torch.float64 in op.dtypes]
 MODULES = [info for info in modules.module_db if hasattr(nn, info.module_cls.__name__) and "Dropout" not in info.name
-           and info.module_cls.__name__ not in ("RReLU", "LinearCrossEntropyLoss")]
+           and info.module_cls.__name__ not in ("RReLU", "LinearCrossEntropyLoss")
+           and not info.module_cls.__name__.startswith("Fractional")]
 
 
 class Other(Exception):
