@@ -60,9 +60,9 @@ __array_api_version__ = "2024.12"
 
 # Loaded at their first use: module, or (module, name).
 _LAZY = {
-    "callbacks": ("callbacks", None), "data": ("data", None), "func": ("func", None), "layers": ("layers", None),
-    "models": ("models", None), "nn": ("nn", None), "optim": ("optim", None),
-    "train": ("train", None), "zoo": ("zoo", None), "compile": ("plan", "compile"),
+    "callbacks": ("callbacks", None), "data": ("data", None), "fft": ("fft", None), "func": ("func", None),
+    "layers": ("layers", None), "linalg": ("linalg", None), "models": ("models", None), "nn": ("nn", None),
+    "optim": ("optim", None), "train": ("train", None), "zoo": ("zoo", None), "compile": ("plan", "compile"),
     "save": ("serialization", "save"), "load": ("serialization", "load"), "show_config": ("_config", "show_config"),
 }
 

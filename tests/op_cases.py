@@ -333,3 +333,74 @@ for equation, *shapes in EQUATIONS:
          *[real(*s) for s in shapes])
 case("astype", lambda x: m.astype(x, m.float64), lambda x: x, real(3))
 case("clone", lambda x: x.clone(), lambda x: x, real(3))
+
+# ---- linear algebra ----
+def spd(*shape):
+    """Symmetric positive definite matrices with eigenvalues that differ."""
+    q = np.linalg.qr(real(*shape))[0]
+    return (q * (1 + np.arange(shape[-1]))) @ q.mT
+
+
+def even(x):
+    """Symmetric matrices, of arrays and tensors."""
+    return (x + x.mT) / 2
+
+
+SQUARE = (4, 4), (2, 3, 3)
+for shape in SQUARE:
+    for name in ("inv", "det"):
+        case(name, getattr(m.linalg, name), getattr(np.linalg, name), spd(*shape) + 0.3 * real(*shape))
+    case("slogdet", m.linalg.slogdet, np.linalg.slogdet, spd(*shape) + 0.3 * real(*shape))
+    for n in (-2, 0, 1, 5):
+        case("matrix_power", lambda x, n=n: m.linalg.matrix_power(x, n), lambda x, n=n: np.linalg.matrix_power(x, n),
+             0.5 * spd(*shape))
+    case("cholesky", lambda x: m.linalg.cholesky(even(x)), lambda x: np.linalg.cholesky(even(x)), spd(*shape))
+    case("upper cholesky", lambda x: m.linalg.cholesky(even(x), upper=True), lambda x: np.linalg.cholesky(even(x)).mT,
+         spd(*shape))
+    case("eigh", lambda x: m.linalg.eigh(even(x)), lambda x: np.linalg.eigh(even(x)), spd(*shape))
+    case("eigvalsh", lambda x: m.linalg.eigvalsh(even(x)), lambda x: np.linalg.eigvalsh(even(x)), spd(*shape))
+    for offset in (-1, 0, 1):
+        case("trace", lambda x, k=offset: m.linalg.trace(x, offset=k), lambda x, k=offset: np.trace(x, k, -2, -1),
+             real(*shape))
+case("solve", m.linalg.solve, np.linalg.solve, spd(2, 3, 3), real(3, 2))
+case("solve", m.linalg.solve, lambda x, y: np.linalg.solve(x, y[:, None])[..., 0], spd(2, 3, 3), real(3))
+case("det of a singular matrix", m.linalg.det, np.linalg.det, np.diag([1.0, 2, 0]) @ real(3, 3), smooth=False)
+for shape in ((4, 3), (3, 5), (2, 3, 3)):
+    case("qr", m.linalg.qr, np.linalg.qr, real(*shape))
+    case("svd", lambda x: m.linalg.svd(x, full_matrices=False), lambda x: np.linalg.svd(x, full_matrices=False), real(*shape))
+    case("svdvals", m.linalg.svdvals, np.linalg.svdvals, real(*shape))
+    case("pinv", m.linalg.pinv, np.linalg.pinv, real(*shape))
+    case("matrix_rank", m.linalg.matrix_rank, np.linalg.matrix_rank, np.ones(shape), smooth=False)
+    for order in ("fro", "nuc", 1, -1, 2, -2, np.inf, -np.inf):
+        for keepdims in (False, True):
+            case("matrix_norm", lambda x, o=order, k=keepdims: m.linalg.matrix_norm(x, ord=o, keepdims=k),
+                 lambda x, o=order, k=keepdims: np.linalg.matrix_norm(x, ord=o, keepdims=k), real(*shape))
+case("complete qr", lambda x: m.linalg.qr(x, mode="complete"), lambda x: np.linalg.qr(x, "complete"), real(4, 2), smooth=False)
+case("complete qr", lambda x: m.linalg.qr(x, mode="complete"), lambda x: np.linalg.qr(x, "complete"), real(2, 4))
+case("full svd", m.linalg.svd, np.linalg.svd, real(3, 2), smooth=False)
+case("norm", m.linalg.norm, np.linalg.norm, real(2, 3, 2))
+case("norm", lambda x: m.linalg.norm(x, "nuc"), lambda x: np.linalg.norm(x, "nuc"), real(2, 3))
+case("norm", lambda x: m.linalg.norm(x, 3, dim=1, keepdim=True), lambda x: np.linalg.norm(x, 3, 1, True), real(2, 3))
+case("norm", lambda x: m.linalg.norm(x, 1, axis=(0, 2)), lambda x: np.linalg.norm(x, 1, (0, 2)), real(2, 3, 2))
+case("vector_norm", lambda x: m.linalg.vector_norm(x, axis=(0, 2), ord=3),
+     lambda x: np.linalg.vector_norm(x, axis=(0, 2), ord=3), real(2, 3, 2))
+case("cross", m.linalg.cross, np.linalg.cross, real(2, 3), real(3))
+case("cross", lambda x, y: m.linalg.cross(x, y, axis=0), lambda x, y: np.linalg.cross(x, y, axis=0), real(3, 2), real(3, 2))
+
+# ---- Fourier transforms ----
+for name in ("fft", "ifft", "rfft", "ihfft"):
+    for options in ({}, {"n": 4, "axis": 0}, {"n": 7, "norm": "ortho"}, {"norm": "forward"}):
+        case(name, lambda x, f=name, o=options: getattr(m.fft, f)(x.detach(), **o),
+             lambda x, f=name, o=options: getattr(np.fft, f)(x, **o), real(3, 6), smooth=False)
+for name in ("fft", "ifft", "irfft", "hfft"):
+    for options in ({}, {"n": 5, "axis": 0}, {"norm": "ortho"}):
+        case(name, lambda x, f=name, o=options: getattr(m.fft, f)(x.detach(), **o),
+             lambda x, f=name, o=options: getattr(np.fft, f)(x, **o), real(3, 6) + 1j * real(3, 6), smooth=False)
+for name in ("fftn", "ifftn", "rfftn", "irfftn"):
+    for options in ({}, {"axes": (0, 2)}, {"s": (4, 3), "axes": (0, 1), "norm": "forward"}):
+        case(name, lambda x, f=name, o=options: getattr(m.fft, f)(x.detach(), **o),
+             lambda x, f=name, o=options: getattr(np.fft, f)(x, **o), real(2, 3, 4), smooth=False)
+for name in ("fftshift", "ifftshift"):
+    for axes in (None, 1, (0, 2)):
+        case(name, lambda x, f=name, a=axes: getattr(m.fft, f)(x, axes=a),
+             lambda x, f=name, a=axes: getattr(np.fft, f)(x, axes=a), real(2, 3, 4))

@@ -248,7 +248,7 @@ def diff(x, n=1, axis=-1, prepend=None, append=None):
 def norm(x, ord=2, axis=None, keepdims=False):
     """The vector norm (sum |x|**ord)**(1 / ord) over `axis`; ord may be inf, and 'fro' is 2.
 
-    d/dx = x |x|**(ord - 2) / y**(ord - 1). The gradient of the 2-norm of zeros, which has no derivative there, is 0, as in
+    d/dx = x |x|**(ord - 2) / y**(ord - 1). The gradient of the norm of zeros, which has no derivative there, is 0, as in
     PyTorch. Shape: as for sum.
     """
     from .arithmetic import abs, sign
@@ -264,7 +264,23 @@ def norm(x, ord=2, axis=None, keepdims=False):
         return euclidean(x, axis, keepdims)
     if ord == 1:
         return sum(abs(x), axis, None, keepdims)
-    return sum(abs(x) ** ord, axis, None, keepdims) ** (1 / ord)
+    return power_norm(x, ord, axis, keepdims)
+
+
+@op
+def power_norm(x, ord, axis=None, keepdims=False):
+    """(sum |x|**ord)**(1 / ord) over `axis`. d/dx = sign(x) (|x| / y)**(ord - 1), 0 where x or y is. Shape: as for sum."""
+    with np.errstate(divide="ignore"):  # 0 to a power below 0
+        return np.sum(np.abs(x) ** ord, axis=axis, keepdims=keepdims) ** (1 / ord)
+
+
+@power_norm.vjp
+def power_norm_vjp(g, y, x, ord, axis, keepdims):
+    from .arithmetic import abs, sign
+    y = spread(y, x.shape, axis, keepdims)
+    smooth = (x != 0) & (y != 0)
+    ratio = where(smooth, abs(x) / where(smooth, y, 1.0), 1.0)
+    return spread(g, x.shape, axis, keepdims) * where(smooth, sign(x) * ratio ** (ord - 1), 0.0)
 
 
 @op(view=True)

@@ -19,14 +19,21 @@ tree_map_only = torch.utils._pytree.tree_map_only
 
 RANDOM = ("dropout", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout", "rrelu", "fractional_max_pool2d",
           "fractional_max_pool3d")
+# Of these the database's gradients are of one choice of signs, or it has other arguments: tests/op_cases.py checks them.
+CHOSEN = ("linalg.eigh", "linalg.qr", "linalg.svd", "linalg.diagonal", "linalg.matrix_rank")
 OPTIONS = "chunked", "chunked_none"  # linear_cross_entropy with hints how to share the work out, which take the same values
 # What differs on purpose: what each failure of the function's or module's samples then says.
 KNOWN = {
     "hardshrink": "at least 0 expected",  # a lambd below 0 shrinks nothing
+    "vecdot": "a negative axis expected",  # the array API's rule, which has no positive ones
+    "matrix_power": "does not require a gradient",  # the power 0, which depends on nothing
     "batch_norm": "(N, C, ...) expected",  # PyTorch takes an input of no channels and one axis
 }
 FUNCTIONS = [op for op in methods.op_db if op.name.startswith("nn.functional.") and hasattr(nn.functional, op.name[14:])
              and op.name[14:] not in RANDOM and op.variant_test_name not in OPTIONS and torch.float64 in op.dtypes]
+ALGEBRA = [op for op in methods.op_db if op.name.startswith(("linalg.", "fft.")) and op.name not in CHOSEN
+           and op.variant_test_name not in ("singular", "hermitian") and torch.float64 in op.dtypes
+           and hasattr(getattr(m, op.name.partition(".")[0]), op.name.partition(".")[2])]
 MODULES = [info for info in modules.module_db if hasattr(nn, info.module_cls.__name__) and "Dropout" not in info.name
            and info.module_cls.__name__ not in ("RReLU", "LinearCrossEntropyLoss")
            and not info.module_cls.__name__.startswith("Fractional")]
@@ -71,7 +78,7 @@ def check(theirs, found, leaves):
     theirs, found = flat(theirs), flat(found)
     assert [tuple(y.shape) for y in theirs] == [y.shape for y in found]
     for a, b in zip(theirs, found):
-        np.testing.assert_allclose(b.detach().numpy(), a.detach().numpy(), rtol=1e-9, atol=1e-9)
+        np.testing.assert_allclose(b.detach().numpy(), a.detach().resolve_conj().numpy(), rtol=1e-9, atol=1e-9)
     pairs = [(a, b) for a, b in zip(theirs, found) if a.requires_grad]
     if not pairs or not leaves:
         return
@@ -115,6 +122,20 @@ def test_function_is_pytorchs(op):
         if "dtype" in sample.kwargs:
             options["dtype"] = np.dtype(str(sample.kwargs["dtype"])[6:])
         check(op.op(*arguments, **sample.kwargs), getattr(nn.functional, name)(*mine, **options), leaves)
+    run(name, len(samples), [lambda s=s: compared(s) for s in samples])
+
+
+@pytest.mark.parametrize("op", ALGEBRA, ids=lambda op: op.formatted_name)
+def test_algebra_is_pytorchs(op):
+    space, _, name = op.name.partition(".")
+    samples = list(op.sample_inputs("cpu", torch.float64, requires_grad=space == "linalg"))
+
+    def compared(sample):
+        leaves, arguments = [], (sample.input, *sample.args)
+        if name == "solve" and 1 < sample.args[0].ndim < sample.input.ndim:
+            raise Other  # a batch of vectors: the array API knows a single one
+        mine, options = ours(arguments, leaves), ours(sample.kwargs, leaves)
+        check(op.op(*arguments, **sample.kwargs), getattr(getattr(m, space), name)(*mine, **options), leaves)
     run(name, len(samples), [lambda s=s: compared(s) for s in samples])
 
 
