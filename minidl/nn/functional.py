@@ -1,13 +1,15 @@
 """The layers as functions, by PyTorch's names and with its arguments.
 
-`inplace` is accepted for PyTorch's sake: results have memory of their own. `max_pool2d(relu(conv2d(x, w)), 2)`,
-`relu(linear(x, w))` and `relu(batch_norm(x, ...) + y)` run as one kernel each: autograd/waiting.py.
+`inplace` is accepted for PyTorch's sake: results have memory of their own. `relu_` and the others whose names end in _ change
+their input. `max_pool2d(relu(conv2d(x, w)), 2)`, `relu(linear(x, w))` and `relu(batch_norm(x, ...) + y)` run as one kernel
+each: autograd/waiting.py.
 """
 import warnings
 
 import numpy as np
 
 from .. import ops
+from ..autograd.tensor import state, wrap, write_in_place
 from ..ops import (
     adaptive_avg_pool1d,
     adaptive_avg_pool2d,
@@ -304,6 +306,29 @@ def upsample_bilinear(input, size=None, scale_factor=None):
     return interpolate(input, size, scale_factor, "bilinear", True)
 
 
+def in_place(function):
+    """The function under its name with _ behind: it changes the input in place, and returns it. The tape's rules: an error for
+    a leaf that requires a gradient and for a recorded view, and at backward where something before needs the old values.
+    """
+    def call(input, *args, **kwargs):
+        def changed(x):
+            if not (state.recording and x.requires_grad):
+                return function(x, *args, **kwargs)
+            kept = wrap(x.array.copy())  # the derivative may need what is overwritten
+            kept._node, kept._index, kept._requires_grad = x._node, x._index, True
+            return function(kept, *args, **kwargs)
+        changed.__name__ = call.__name__
+        return write_in_place(input, changed)
+
+    call.__name__ = call.__qualname__ = f"{function.__name__}_"
+    call.__doc__ = f"{function.__name__}, as a change of input in place. Raises RuntimeError where the tape forbids that."
+    return call
+
+
+relu_, elu_, selu_, celu_, leaky_relu_, hardtanh_, rrelu_, threshold_ = map(
+    in_place, (relu, elu, selu, celu, leaky_relu, hardtanh, rrelu, threshold))
+
+
 def with_indices(pool):
     """A pooling that gives (y, the places of the largest), under PyTorch's name for that."""
     def call(*args, **kwargs):
@@ -331,19 +356,20 @@ __all__ = [
     "adaptive_max_pool1d_with_indices", "adaptive_max_pool2d", "adaptive_max_pool2d_with_indices",
     "adaptive_max_pool3d", "adaptive_max_pool3d_with_indices", "affine_grid", "alpha_dropout", "avg_pool1d",
     "avg_pool2d", "avg_pool3d", "batch_norm", "bilinear", "binary_cross_entropy", "binary_cross_entropy_with_logits",
-    "celu", "channel_shuffle", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d",
-    "cosine_embedding_loss", "cosine_similarity", "cross_entropy", "ctc_loss", "dropout", "dropout1d", "dropout2d",
-    "dropout3d", "elu", "embedding", "embedding_bag", "feature_alpha_dropout", "fold", "fractional_max_pool2d",
-    "fractional_max_pool2d_with_indices", "fractional_max_pool3d", "fractional_max_pool3d_with_indices",
-    "gaussian_nll_loss", "gelu", "glu", "grid_sample", "group_norm", "gumbel_softmax", "hardshrink", "hardsigmoid",
-    "hardswish", "hardtanh", "hinge_embedding_loss", "huber_loss", "instance_norm", "interpolate", "kl_div", "l1_loss",
-    "layer_norm", "leaky_relu", "linear", "linear_cross_entropy", "local_response_norm", "log_softmax", "logsigmoid",
-    "lp_pool1d", "lp_pool2d", "lp_pool3d", "margin_ranking_loss", "max_pool1d", "max_pool1d_with_indices", "max_pool2d",
+    "celu", "celu_", "channel_shuffle", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d",
+    "conv_transpose3d", "cosine_embedding_loss", "cosine_similarity", "cross_entropy", "ctc_loss", "dropout",
+    "dropout1d", "dropout2d", "dropout3d", "elu", "elu_", "embedding", "embedding_bag", "feature_alpha_dropout", "fold",
+    "fractional_max_pool2d", "fractional_max_pool2d_with_indices", "fractional_max_pool3d",
+    "fractional_max_pool3d_with_indices", "gaussian_nll_loss", "gelu", "glu", "grid_sample", "group_norm",
+    "gumbel_softmax", "hardshrink", "hardsigmoid", "hardswish", "hardtanh", "hardtanh_", "hinge_embedding_loss",
+    "huber_loss", "instance_norm", "interpolate", "kl_div", "l1_loss", "layer_norm", "leaky_relu", "leaky_relu_",
+    "linear", "linear_cross_entropy", "local_response_norm", "log_softmax", "logsigmoid", "lp_pool1d", "lp_pool2d",
+    "lp_pool3d", "margin_ranking_loss", "max_pool1d", "max_pool1d_with_indices", "max_pool2d",
     "max_pool2d_with_indices", "max_pool3d", "max_pool3d_with_indices", "max_unpool1d", "max_unpool2d", "max_unpool3d",
     "mish", "mse_loss", "multi_margin_loss", "multilabel_margin_loss", "multilabel_soft_margin_loss", "nll_loss",
     "normalize", "one_hot", "pad", "pairwise_distance", "pdist", "pixel_shuffle", "pixel_unshuffle", "poisson_nll_loss",
-    "prelu", "relu", "relu6", "rms_norm", "rrelu", "scaled_dot_product_attention", "selu", "sigmoid", "silu",
-    "smooth_l1_loss", "soft_margin_loss", "softmax", "softmin", "softplus", "softshrink", "softsign", "tanh",
-    "tanhshrink", "threshold", "triplet_margin_loss", "triplet_margin_with_distance_loss", "unfold", "upsample",
-    "upsample_bilinear", "upsample_nearest",
+    "prelu", "relu", "relu6", "relu_", "rms_norm", "rrelu", "rrelu_", "scaled_dot_product_attention", "selu", "selu_",
+    "sigmoid", "silu", "smooth_l1_loss", "soft_margin_loss", "softmax", "softmin", "softplus", "softshrink", "softsign",
+    "tanh", "tanhshrink", "threshold", "threshold_", "triplet_margin_loss", "triplet_margin_with_distance_loss",
+    "unfold", "upsample", "upsample_bilinear", "upsample_nearest",
 ]
