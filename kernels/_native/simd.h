@@ -63,12 +63,35 @@ INLINE vf vmin(vf a, vf b) { return vsel(a < b, a, b); }
 #endif
 INLINE vf vabs(vf x) { return (vf)((vi)x & 0x7fffffff); }
 
-/* The first n < VL lanes; the others read as fill and are not written. */
+/* The first n <= VL lanes; the others read as fill and are not written. */
 #if defined(__AVX512F__)
 INLINE vf vload_part(const float *p, int n, float fill) {
     return (vf)_mm512_mask_loadu_ps((__m512)vset(fill), (__mmask16)((1u << n) - 1), p);
 }
 INLINE void vstore_part(float *p, vf x, int n) { _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1), (__m512)x); }
+#elif defined(__AVX2__)
+static const int32_t v_first[2 * VL] = {-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0};
+INLINE vf vload_part(const float *p, int n, float fill) {
+    const __m256i mask = _mm256_loadu_si256((const __m256i *)(v_first + VL - n));
+    return (vf)_mm256_blendv_ps((__m256)vset(fill), _mm256_maskload_ps(p, mask), _mm256_castsi256_ps(mask));
+}
+/* Whole pieces that overlap: some processors take twenty cycles for a store under a mask. */
+INLINE void vstore_part(float *p, vf x, int n) {
+    __m128 low = _mm256_castps256_ps128((__m256)x);
+    if (n >= 4) {
+        static const int32_t lanes[VL] = {0, 1, 2, 3, 4, 5, 6, 7};
+        const __m128i last = _mm_loadu_si128((const __m128i *)(lanes + n - 4));
+        _mm_storeu_ps(p, low);
+        _mm_storeu_ps(p + n - 4, _mm256_castps256_ps128(_mm256_permutevar8x32_ps((__m256)x, _mm256_castsi128_si256(last))));
+        return;
+    }
+    if (n & 2) {
+        _mm_storel_pi((__m64 *)p, low);
+        low = _mm_movehl_ps(low, low);
+        p += 2;
+    }
+    if (n & 1) _mm_store_ss(p, low);
+}
 #else
 INLINE vf vload_part(const float *p, int n, float fill) {
     float t[VL];

@@ -14,10 +14,12 @@
 #include "vmath.h"
 #include <math.h>
 
+#if VREGS == 32
+enum { KC = 512, ROWS = 96, PACKED_BYTES = 1 << 20 };
+#else
+enum { KC = 256, ROWS = 96, PACKED_BYTES = 4 << 20 };
+#endif
 enum {
-    KC = 512,
-    ROWS = 96,
-    PACKED_BYTES = 1 << 20,
     THIN_KC = 64,/* block of k where a few rows read b in place: so many pages of it are open at a time */
     DOT_KC = 4096 /* numbers of a that dot products keep near */
 };
@@ -94,36 +96,53 @@ static void pack_rows(const product *c, REAL *to, int64_t m0, int64_t m1, int64_
     }
 }
 
-/* Columns [j0, j1) of b and a block of k, as panels one behind the other. */
+/* Columns [j0, j1) of b and a block of k, as panels one behind the other. Of rows that lie far apart some panels are filled
+ * together. */
 static void pack_columns(const product *c, REAL *to, int64_t j0, int64_t j1, int64_t k0, int64_t kc) {
+    const int64_t whole = c->nv * LANES, together = PACK_BOTH && c->b_ns == 1 ? 8 * LANES / whole * whole : 0;
     for (int64_t j = j0, width; j < j1; j += width, to += width * kc) {
+        const REAL *from = c->b + k0 * c->b_ks + j * c->b_ns;
+        width = together;
+        if (together && j + together <= md_min(j1, c->N)) {
+            for (int64_t k = 0; k < kc; k++)
+                for (int64_t v = 0; v < together; v += LANES)
+                    store(to + v / whole * whole * kc + k * whole + v % whole, load(from + k * c->b_ks + v));
+            continue;
+        }
         width = panel_vectors(c, j) * LANES;
-        pack(to, width, c->b + k0 * c->b_ks + j * c->b_ns, kc, md_min(width, c->N - j), c->b_ks, c->b_ns);
+        pack(to, width, from, kc, md_min(width, c->N - j), c->b_ks, c->b_ns);
     }
 }
 
-/* Rows [m0, m1), columns [j0, j1) and a block of k; packed_a and packed_b: their parts of a and b, or NULL. */
-static void block(const product *c, const REAL *packed_a, const REAL *packed_b, int64_t m0, int64_t m1, int64_t k0, int64_t kc,
-                  int64_t j0, int64_t j1) {
-    const int64_t width = c->nv * LANES, panels = md_ceil_div(j1 - j0, width), last_block = k0 + kc == c->K;
-    tile_args t = {.k = kc, .ams = c->a_ms, .aks = c->a_ks, .ldy = c->y_ms, .add = k0 > 0,
+/* What a block of rows and columns reads, for a block of k; packed_a and packed_b: their parts of a and b, or NULL. */
+typedef struct { const REAL *packed_a, *packed_b; int64_t m0, j0, k0, kc; } operands;
+
+static void one_tile(const product *c, const operands *from, int64_t m, int64_t rows, int64_t j) {
+    const int64_t k0 = from->k0, kc = from->kc;
+    const int last_block = k0 + kc == c->K, nv = panel_vectors(c, j);
+    tile_args t = {.k = kc, .ams = c->a_ms, .aks = c->a_ks, .ldb = c->b_ks, .ldy = c->y_ms,
+                   .a = c->a + m * c->a_ms + k0 * c->a_ks, .b = c->b + k0 * c->b_ks + j,
+                   .bias = c->bias && last_block ? c->bias + j : NULL, .y = c->y + m * c->y_ms + j,
+                   .last = (int)md_min(LANES, c->N - j - (nv - 1) * LANES), .add = k0 > 0,
                    .relu = c->activation == RELU && !c->residual && last_block};
-    const int to_finish = last_block && needs_finish(c);
-    for (int64_t m = m0, rows; m < m1; m += rows) {
+    if (from->packed_a) t.a = from->packed_a + (m - from->m0) * kc, t.ams = 1, t.aks = rows;
+    if (j >= c->packed_from) t.b = from->packed_b + (j - md_max(from->j0, c->packed_from)) * kc, t.ldb = nv * LANES;
+    multiply_tile((int)rows, nv, &t);
+    if (last_block && needs_finish(c)) finish_in_place(c, (part){m, rows, j, (nv - 1) * LANES + t.last});
+}
+
+/* Rows [m0, m1), columns [j0, j1) and a block of k. With few registers a tile is low, and to read a panel of b for each takes
+ * more than to read the tile's rows of a for each panel: the panel stays in the first cache, else the rows do. */
+static void block(const product *c, const operands *from, int64_t m1, int64_t j1) {
+    const int64_t width = c->nv * LANES;
+    if (PACK_BOTH) {
+        for (int64_t j = from->j0; j < j1; j += width)
+            for (int64_t m = from->m0, rows; m < m1; m += rows) one_tile(c, from, m, rows = tile_rows(m1 - m, c->mr), j);
+        return;
+    }
+    for (int64_t m = from->m0, rows; m < m1; m += rows) {
         rows = tile_rows(m1 - m, c->mr);
-        if (packed_a) t.a = packed_a + (m - m0) * kc, t.ams = 1, t.aks = rows;
-        else t.a = c->a + m * c->a_ms + k0 * c->a_ks;
-        for (int64_t panel = 0; panel < panels; panel++) {
-            const int64_t j = j0 + panel * width;
-            const int nv = panel_vectors(c, j);
-            if (j >= c->packed_from) t.b = packed_b + (j - md_max(j0, c->packed_from)) * kc, t.ldb = nv * LANES;
-            else t.b = c->b + k0 * c->b_ks + j, t.ldb = c->b_ks;
-            t.y = c->y + m * c->y_ms + j;
-            t.bias = c->bias && last_block ? c->bias + j : NULL;
-            t.last = (int)md_min(LANES, c->N - j - (nv - 1) * LANES);
-            multiply_tile((int)rows, nv, &t);
-            if (to_finish) finish_in_place(c, (part){m, rows, j, (nv - 1) * LANES + t.last});
-        }
+        for (int64_t j = from->j0; j < j1; j += width) one_tile(c, from, m, rows, j);
     }
 }
 
@@ -137,7 +156,7 @@ static void tile_task(const product *c, int64_t m0, int64_t m1, int64_t n0, int6
         if (!c->packed_from) chunk = md_ceil_div(panels, md_ceil_div(panels, fit));
         b = md_scratch(MD_SLOT_B, (size_t)(c->packed_from ? width : chunk * width) * (size_t)kc_most * sizeof(REAL));
     }
-    if (c->pack_a) a = md_scratch(MD_SLOT_A, (size_t)(md_min(m1 - m0, ROWS) * kc_most) * sizeof(REAL));
+    if (c->pack_a) a = md_scratch(MD_SLOT_A, (size_t)(md_min(m1 - m0, ROWS) * kc_most + LANES) * sizeof(REAL));
     if ((c->pack_a && !a) || (to_pack && !b)) {
         *c->status = MD_NO_MEMORY;
         return;
@@ -150,7 +169,8 @@ static void tile_task(const product *c, int64_t m0, int64_t m1, int64_t n0, int6
             for (int64_t m = m0; m < m1; m += ROWS) {
                 const int64_t end = md_min(m1, m + ROWS);
                 if (a) pack_rows(c, a, m, end, k0, kc);
-                block(c, a, c->kept ? c->kept + k0 * whole_vectors(c->N) + j0 * kc : b, m, end, k0, kc, j0, j1);
+                const REAL *packed_b = c->kept ? c->kept + k0 * whole_vectors(c->N) + j0 * kc : b;
+                block(c, &(operands){a, packed_b, m, j0, k0, kc}, end, j1);
             }
         }
         k0 += kc;
@@ -233,7 +253,7 @@ static void make_plan(product *c, int threads, int constant) {
     const int64_t width = c->nv * LANES;
     const int direct = c->b_ns == 1 && (M <= 3 || (!constant && (M <= 32 || N <= 2 * width)));
     c->packed_from = !direct ? 0 : N % LANES ? N / width * width : N;
-    c->pack_a = c->a_ks != 1 && (c->a_ms != 1 || K > 64);
+    c->pack_a = (c->a_ks != 1 && (c->a_ms != 1 || K > 64)) || (PACK_BOTH && N >= 128 && M > 8);
     const int64_t blocks = md_max(1, md_ceil_div(K, c->b_ns == 1 && M <= 8 && N > 2 * width ? THIN_KC : KC));
     c->kc = md_max(1, md_ceil_div(md_ceil_div(K, blocks), 8) * 8);
     share_out(c, width);
