@@ -17,9 +17,10 @@
 #if VREGS == 32
 enum { KC = 512, ROWS = 96, PACKED_BYTES = 1 << 20 };
 #else
-enum { KC = 256, ROWS = 96, PACKED_BYTES = 4 << 20 };
+enum { KC = 256, ROWS = 96, PACKED_BYTES = 1 << 17 };
 #endif
 enum {
+    TOGETHER = 16, AHEAD = 12, /* vectors of a row of b that are packed in one go, and so many rows before they are asked for */
     THIN_KC = 64,/* block of k where a few rows read b in place: so many pages of it are open at a time */
     DOT_KC = 4096 /* numbers of a that dot products keep near */
 };
@@ -90,23 +91,31 @@ INLINE int tile_rows(int64_t left, int mr) { return (int)md_ceil_div(left, md_ce
 
 /* Rows [m0, m1) of a and a block of k, as panels one behind the other, each as high as its tile. */
 static void pack_rows(const product *c, REAL *to, int64_t m0, int64_t m1, int64_t k0, int64_t kc) {
+    const REAL *a = c->a + k0 * c->a_ks;
+    if (PACK_BOTH && c->a_ms == 1 && (m1 - m0) % c->mr == 0 && c->mr == 6) { /* columns of a: of one that is read, all is used */
+        for (int64_t k = 0; k < kc; k++)
+            for (int64_t m = m0; m < m1; m += 6) memcpy(to + (m - m0) * kc + k * 6, a + k * c->a_ks + m, 6 * sizeof(REAL));
+        return;
+    }
     for (int64_t m = m0, rows; m < m1; m += rows, to += rows * kc) {
         rows = tile_rows(m1 - m, c->mr);
-        pack(to, rows, c->a + m * c->a_ms + k0 * c->a_ks, kc, rows, c->a_ks, c->a_ms);
+        pack(to, rows, a + m * c->a_ms, kc, rows, c->a_ks, c->a_ms);
     }
 }
 
 /* Columns [j0, j1) of b and a block of k, as panels one behind the other. Of rows that lie far apart some panels are filled
  * together. */
 static void pack_columns(const product *c, REAL *to, int64_t j0, int64_t j1, int64_t k0, int64_t kc) {
-    const int64_t whole = c->nv * LANES, together = PACK_BOTH && c->b_ns == 1 ? 8 * LANES / whole * whole : 0;
+    const int64_t whole = c->nv * LANES, together = PACK_BOTH && c->b_ns == 1 ? TOGETHER * LANES / whole * whole : 0;
     for (int64_t j = j0, width; j < j1; j += width, to += width * kc) {
         const REAL *from = c->b + k0 * c->b_ks + j * c->b_ns;
         width = together;
         if (together && j + together <= md_min(j1, c->N)) {
             for (int64_t k = 0; k < kc; k++)
-                for (int64_t v = 0; v < together; v += LANES)
+                for (int64_t v = 0; v < together; v += LANES) {
+                    __builtin_prefetch(from + (k + AHEAD) * c->b_ks + v);
                     store(to + v / whole * whole * kc + k * whole + v % whole, load(from + k * c->b_ks + v));
+                }
             continue;
         }
         width = panel_vectors(c, j) * LANES;
@@ -156,7 +165,7 @@ static void tile_task(const product *c, int64_t m0, int64_t m1, int64_t n0, int6
         if (!c->packed_from) chunk = md_ceil_div(panels, md_ceil_div(panels, fit));
         b = md_scratch(MD_SLOT_B, (size_t)(c->packed_from ? width : chunk * width) * (size_t)kc_most * sizeof(REAL));
     }
-    if (c->pack_a) a = md_scratch(MD_SLOT_A, (size_t)(md_min(m1 - m0, ROWS) * kc_most + LANES) * sizeof(REAL));
+    if (c->pack_a) a = md_scratch(MD_SLOT_A, (size_t)((PACK_BOTH ? m1 - m0 : md_min(m1 - m0, ROWS)) * kc_most + LANES) * sizeof(REAL));
     if ((c->pack_a && !a) || (to_pack && !b)) {
         *c->status = MD_NO_MEMORY;
         return;
@@ -168,9 +177,10 @@ static void tile_task(const product *c, int64_t m0, int64_t m1, int64_t n0, int6
             if (to_pack && j1 > c->packed_from) pack_columns(c, b, md_max(j0, c->packed_from), j1, k0, kc);
             for (int64_t m = m0; m < m1; m += ROWS) {
                 const int64_t end = md_min(m1, m + ROWS);
-                if (a) pack_rows(c, a, m, end, k0, kc);
+                REAL *rows = a && PACK_BOTH ? a + (m - m0) * kc : a;
+                if (a && (!PACK_BOTH || j0 == n0)) pack_rows(c, rows, m, end, k0, kc);
                 const REAL *packed_b = c->kept ? c->kept + k0 * whole_vectors(c->N) + j0 * kc : b;
-                block(c, &(operands){a, packed_b, m, j0, k0, kc}, end, j1);
+                block(c, &(operands){rows, packed_b, m, j0, k0, kc}, end, j1);
             }
         }
         k0 += kc;
@@ -215,8 +225,9 @@ static void task(int64_t index, void *ctx) {
 /* The width of panels that wastes least: a last panel of one vector costs a third more than its share. */
 static int choose_nv(int64_t M, int64_t N) {
     const int64_t vectors = md_ceil_div(N, LANES);
+    if (VREGS == 16) return (int)md_min(vectors, M > 3 ? 2 : M > 2 ? 3 : 4);
     if (vectors < MAX_NV) return (int)vectors;
-    if (MAX_NV < 4 || M <= max_rows[4]) return MAX_NV;
+    if (M <= max_rows[4]) return MAX_NV;
     return vectors % 4 == 0 ? (vectors % 3 == 0 && vectors > 12 ? 3 : 4) : vectors % 3 == 1 ? 4 : 3;
 }
 

@@ -95,8 +95,8 @@ INLINE vr turned(vr x, int n) {
 enum { MAX_NV = 4, MAX_MR = 12 };
 static const int max_rows[MAX_NV + 1] = {0, 12, 12, 8, 6};
 #else
-enum { MAX_NV = 2, MAX_MR = 8 };
-static const int max_rows[MAX_NV + 1] = {0, 8, 6};
+enum { MAX_NV = 4, MAX_MR = 8 };
+static const int max_rows[MAX_NV + 1] = {0, 8, 6, 3, 2};
 #endif
 
 typedef struct {
@@ -159,26 +159,25 @@ INLINE void tile_run(const int mr, const int nv, const int packed, const int ske
 #define TILES(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12)
 #define TILES_3(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8)
 #define TILES_4(X) X(1) X(2) X(3) X(4) X(5) X(6)
-#define TILE_3(mr) TILE(mr, 3)
-#define TILE_4(mr) TILE(mr, 4)
-#define NAME_3(mr) tile_##mr##_3,
-#define NAME_4(mr) tile_##mr##_4,
-TILES_3(TILE_3)
-TILES_4(TILE_4)
 #else
 #define TILES(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8)
+#define TILES_3(X) X(1) X(2) X(3)
+#define TILES_4(X) X(1) X(2)
 #endif
 #define TILE_1(mr) TILE(mr, 1)
 #define TILE_2(mr) TILE(mr, 2)
+#define TILE_3(mr) TILE(mr, 3)
+#define TILE_4(mr) TILE(mr, 4)
 #define NAME_1(mr) tile_##mr##_1,
 #define NAME_2(mr) tile_##mr##_2,
+#define NAME_3(mr) tile_##mr##_3,
+#define NAME_4(mr) tile_##mr##_4,
 TILES(TILE_1)
 TILES(TILE_2)
+TILES_3(TILE_3)
+TILES_4(TILE_4)
 static void (*const tiles[MAX_NV][MAX_MR])(const tile_args *) = {
-    {TILES(NAME_1)}, {TILES(NAME_2)},
-#if VREGS == 32
-    {TILES_3(NAME_3)}, {TILES_4(NAME_4)},
-#endif
+    {TILES(NAME_1)}, {TILES(NAME_2)}, {TILES_3(NAME_3)}, {TILES_4(NAME_4)},
 };
 
 /* Few rows leave time to put vectors of b together, where b lies across the lines of the cache. */
