@@ -144,7 +144,7 @@ static void one_tile(const product *c, const operands *from, int64_t m, int64_t 
  * more than to read the tile's rows of a for each panel: the panel stays in the first cache, else the rows do. */
 static void block(const product *c, const operands *from, int64_t m1, int64_t j1) {
     const int64_t width = c->nv * LANES;
-    if (PACK_BOTH) {
+    if (PACK_BOTH && c->K > 8) {
         for (int64_t j = from->j0; j < j1; j += width)
             for (int64_t m = from->m0, rows; m < m1; m += rows) one_tile(c, from, m, rows = tile_rows(m1 - m, c->mr), j);
         return;
@@ -262,9 +262,10 @@ static void make_plan(product *c, int threads, int constant) {
     c->nv = choose_nv(M, N);
     c->mr = max_rows[c->nv];
     const int64_t width = c->nv * LANES;
-    const int direct = c->b_ns == 1 && (M <= 3 || (!constant && (M <= 32 || N <= 2 * width)));
+    const int outer = PACK_BOTH && K <= 8; /* nearly a product of a column with a row: to write y is most of the work */
+    const int direct = c->b_ns == 1 && (M <= 3 || (!constant && (M <= 32 || N <= 2 * width || outer)));
     c->packed_from = !direct ? 0 : N % LANES ? N / width * width : N;
-    c->pack_a = (c->a_ks != 1 && (c->a_ms != 1 || K > 64)) || (PACK_BOTH && N >= 128 && M > 8);
+    c->pack_a = (c->a_ks != 1 && (c->a_ms != 1 || K > 64)) || (PACK_BOTH && N >= 320 && M > 8 && !outer);
     const int64_t blocks = md_max(1, md_ceil_div(K, c->b_ns == 1 && M <= 8 && N > 2 * width ? THIN_KC : KC));
     c->kc = md_max(1, md_ceil_div(md_ceil_div(K, blocks), 8) * 8);
     share_out(c, width);

@@ -113,15 +113,17 @@ typedef struct {
 INLINE void tile_run(const int mr, const int nv, const int packed, const int skewed, const tile_args *t) {
     const int skew = skewed ? t->skew : 0;
     const vr_int behind = (vr_int){EACH_LANE(LANE, 0)} + skew;
-    const int last = t->last;
+    const int last = t->last, add = t->add, relu = t->relu; /* y might be where t is, for all that the compiler knows */
+    const int64_t ldy = t->ldy;
     const int64_t ams = packed ? 1 : t->ams, aks = packed ? mr : t->aks, ldb = packed ? nv * LANES : t->ldb;
+    REAL *const out = t->y;
     const REAL *a[(MAX_MR + 2) / 3], *b = t->b; /* a pointer for three rows: two more are in reach of an address */
     vr acc[MAX_MR][MAX_NV];
     UNROLL for (int i = 0; i < mr; i += 3) a[i / 3] = t->a + i * ams;
     UNROLL for (int i = 0; i < mr; i++)
         UNROLL for (int v = 0; v < nv; v++) acc[i][v] = (vr){0};
-    if (packed && t->add) /* by the end of k they have come */
-        UNROLL for (int i = 0; i < mr; i++) __builtin_prefetch(t->y + i * t->ldy);
+    if (packed && add) /* by the end of k they have come */
+        UNROLL for (int i = 0; i < mr; i++) __builtin_prefetch(out + i * ldy);
     UNROLL_K
     for (int64_t k = t->k; k; k--, b += ldb) {
         vr bv[MAX_NV + 1];
@@ -140,10 +142,10 @@ INLINE void tile_run(const int mr, const int nv, const int packed, const int ske
         const int part = v == nv - 1 && last < LANES;
         const vr bias = !t->bias ? (vr){0} : part ? load_part(t->bias + v * LANES, last) : load(t->bias + v * LANES);
         UNROLL for (int i = 0; i < mr; i++) {
-            REAL *y = t->y + i * t->ldy + v * LANES;
+            REAL *y = out + i * ldy + v * LANES;
             vr x = acc[i][v] + bias;
-            if (t->add) x += part ? load_part(y, last) : load(y);
-            if (t->relu) x = positive(x);
+            if (add) x += part ? load_part(y, last) : load(y);
+            if (relu) x = positive(x);
             if (part) store_part(y, x, last);
             else store(y, x);
         }
