@@ -20,6 +20,13 @@ INLINE vf vscale(vf x, vf n) { /* two factors: 2**n itself is no float at either
 }
 #endif
 
+/* 2**n for whole n in [-126, 127]. */
+#if defined(__AVX512F__)
+INLINE vf vpower(vf n) { return vscale(vset(1), n); }
+#else
+INLINE vf vpower(vf n) { return (vf)((__builtin_convertvector(n, vi) + 127) << 23); }
+#endif
+
 /* Of two numbers the smaller (larger); NaN where x is NaN. */
 INLINE vf vat_most(vf x, float limit) { return vmin(vset(limit), x); }
 INLINE vf vat_least(vf x, float limit) { return vmax(vset(limit), x); }
@@ -79,7 +86,7 @@ INLINE vf vexp(vf x) { return vexp_at_most_89(vat_most(x, 89.0f)); }
 /* exp(x) - 1 without loss near 0, for x <= 88. */
 INLINE vf vexpm1(vf x) {
     vf r;
-    const vf scale = vscale(vset(1), vreduce(vat_least(x, -30.0f), &r));
+    const vf scale = vpower(vreduce(vat_least(x, -30.0f), &r));
     return vexpm1_reduced(r) * scale + (scale - 1.0f);
 }
 
@@ -137,7 +144,7 @@ INLINE vf vlog1p(vf x) {
  * result would be subnormal it is 0: processors take a hundred times as long for such numbers. */
 INLINE vf vsigmoid(vf x) {
     vf r;
-    const vf n = vreduce(-vat_least(vat_most(x, 40.0f), -87.3365f), &r), s = vscale(vset(1), -n);
+    const vf n = vreduce(-vat_least(vat_most(x, 40.0f), -87.3365f), &r), s = vpower(-n);
     return vsel(x < -87.3365f, vset(0), s * vrecip(s + vexp_reduced(r)));
 }
 

@@ -1,7 +1,10 @@
 /* The walk through a sequence that all recurrent kernels share: see recurrent.h. */
 #include "step.h"
 
-enum { SHARE_BYTES = 1 << 20 }; /* of the input's share of a block of steps, for each thread: it stays in the second-level cache */
+/* Of the input's share of a block of steps, for each thread: it stays in the second-level cache. */
+enum { SHARE_BYTES = VREGS == 32 ? 1 << 20 : 1 << 18 };
+
+static const cell_lines no_lines;
 
 /* ---- forward ---- */
 
@@ -27,7 +30,7 @@ static void share(const sequence *s, int64_t i, int64_t last_i, int64_t r, int64
         for (int64_t at = 0; at < rows; at += CHUNK) {
             const int64_t count = md_min(CHUNK, rows - at);
             float *const to = share_of(s, p, r) + at * width;
-            product(s, m, count % AMX_ROWS ? edge : to, s->bias_x + p * width, &left, at, count, p);
+            product(s, m, count % AMX_ROWS ? edge : to, s->bias_x + p * width, &left, at, count, p, &no_lines);
             if (count % AMX_ROWS) memcpy(to, edge, (size_t)(count * width) * sizeof(float));
         }
 }
@@ -45,7 +48,7 @@ static void step(const sequence *s, int64_t i, int64_t r, int64_t end, int64_t f
         const float *in = share_of(s, p, r) + i % s->block * (end - r) * width;
         for (int64_t at = r, rows; at < active; at += rows) {
             rows = md_min(CHUNK, active - at);
-            product(s, &s->by_h, acc, s->bias_h + p * width, &left, at - r, rows, p);
+            product(s, &s->by_h, acc, s->bias_h + p * width, &left, at - r, rows, p, &no_lines);
             s->cell(s, t, at, rows, p, acc, in + (at - r) * width);
         }
         for (int64_t at = active; at < end; at++) s->rest(s, t, at, p);
@@ -59,6 +62,19 @@ static void keep(const sequence *s, int64_t r, int64_t p, const float *acc) {
     float *dh = s->dh + r * s->H;
     for (int64_t j = p * 4 * VL; j < md_min(s->H, (p + 1) * 4 * VL); j += VL, acc += VL)
         store(dh + j, load(dh + j, s->H - j) + vload(acc), s->H - j);
+}
+
+/* What the cell of step t will read and write of panel p, from row r on. */
+static void add_back(const sequence *s, cell_lines *l, int64_t t, int64_t r, int64_t p) {
+    const int64_t units = 4 * VL, j = p * units, gates = (t * s->N + r) * s->row + j;
+    for (int64_t g = 0; g < s->row; g += s->H) {
+        if (s->gates_of) add_lines(l, s->gates_of + gates + g, s->row, units);
+        add_lines(l, s->out + gates + g, s->row, units);
+    }
+    if (s->dy) add_lines(l, s->dy + (t * s->N + r) * s->H + j, s->H, units);
+    if (s->cs) add_lines(l, cell_before(s, t, r) + j, s->H, units);
+    if (s->cs) add_lines(l, cell_after(s, t, r) + j, s->H, units);
+    if (s->hs) add_lines(l, (s->gates_of ? before : after)(s, t, r) + j, s->H, units);
 }
 
 /* The same backward: the gradient of the state after step t is that of the gates of the step after it times the weights.
@@ -75,7 +91,10 @@ static void step_back(const sequence *s, int64_t i, int64_t r, int64_t end, int6
     for (int64_t p = first; p < last; p++)
         for (int64_t at = r, rows; at < end; at += rows) {
             rows = md_min(CHUNK, end - at);
-            if (i) product(s, &s->by_h, acc, zeros, &left, at - r, rows, p);
+            cell_lines lines;
+            lines.count = 0;
+            if (VREGS == 16 && rows > 1 && i < s->T) add_back(s, &lines, t, at, p);
+            if (i) product(s, &s->by_h, acc, zeros, &left, at - r, rows, p, &lines);
             else memset(acc, 0, (size_t)(rows * 4 * VL) * sizeof(float));
             const int64_t active = i == s->T ? 0 : s->batch ? md_max(0, md_min(rows, s->batch[t] - at)) : rows;
             if (active) s->cell(s, t, at, active, p, acc, NULL);

@@ -34,8 +34,10 @@ INLINE void cell_back(const sequence *s, int64_t t, int64_t row0, int64_t j, con
     const int64_t H = s->H, row = (t * s->N + row0) * s->row + j;
     const float *gates = s->gates_of + row;
     float *d = s->out + row, *dh_of = s->dh + row0 * H + j;
-    ahead(s, gates, 4 * VL);
-    ahead(s, d, 4 * VL);
+    if (VREGS == 32) { /* with 16 the product has called more than that: step.h */
+        ahead(s, gates, 4 * VL);
+        ahead(s, d, 4 * VL);
+    }
     const vf hn = load(gates, cols), r = load(gates + H, cols), z = load(gates + 2 * H, cols), n = load(gates + 3 * H, cols);
     vf dh = vload(acc) + load(dh_of, cols);
     if (s->dy) dh += load(s->dy + (t * s->N + row0) * H + j, cols);

@@ -37,8 +37,10 @@ INLINE void cell_back(const sequence *s, int64_t t, int64_t r, int64_t j, const 
     const int64_t H = s->H, row = (t * s->N + r) * s->row + j;
     const float *gates = s->gates_of + row;
     float *d = s->out + row, *dh_of = s->dh + r * H + j, *dc_of = s->dc + r * H + j;
-    ahead(s, gates, 4 * VL);
-    ahead(s, d, 4 * VL);
+    if (VREGS == 32) { /* with 16 the product has called more than that: step.h */
+        ahead(s, gates, 4 * VL);
+        ahead(s, d, 4 * VL);
+    }
     const vf i = load(gates, cols), f = load(gates + H, cols), g = load(gates + 2 * H, cols), o = load(gates + 3 * H, cols);
     const vf tanh_c = vtanh(load(cell_after(s, t, r) + j, cols));
     vf dh = vload(acc) + load(dh_of, cols);

@@ -7,7 +7,7 @@
 #include "recurrent.h"
 
 /* Rows whose sums are in the first-level cache together, and those of a panel, which stay there while they pass. */
-enum { CHUNK = 64, KC = 64 };
+enum { CHUNK = 64, KC = VREGS == 32 ? 64 : 128 };
 enum { MOST_DOTS = 8 }; /* rows of all steps that packing the weights does not pay for */
 
 /* ---- vectors ---- */
@@ -15,7 +15,7 @@ enum { MOST_DOTS = 8 }; /* rows of all steps that packing the weights does not p
 #if VREGS == 32
 enum { ROWS_OF_3 = 8, ROWS_OF_4 = 6 };
 #else
-enum { ROWS_OF_3 = 3, ROWS_OF_4 = 2 };
+enum { ROWS_OF_3 = 4, ROWS_OF_4 = 3 };
 #endif
 
 /* acc (+)= a[i][k] panel[k] for k in [k0, k1), `mr` rows and nv vectors in registers; the sums begin with the row `start`. */
@@ -31,6 +31,24 @@ INLINE void tile_sum(const int mr, const int nv, float *acc, const float *start,
     }
     panel += k0 * nv * VL;
     for (int64_t k = k0; k < k1; k++, panel += nv * VL) {
+#if VREGS == 16
+        if (mr <= nv) { /* all rows' numbers are in registers and one vector of the panel, which leaves 12 for the sums */
+            vf x[4];
+#pragma GCC unroll 4
+            for (int i = 0; i < mr; i++) {
+                x[i] = vset(a[i][k]);
+                IN_REGISTER(x[i]);
+            }
+#pragma GCC unroll 4
+            for (int v = 0; v < nv; v++) {
+                vf b = vload(panel + v * VL);
+                IN_REGISTER(b);
+#pragma GCC unroll 4
+                for (int i = 0; i < mr; i++) sum[i][v] += x[i] * b;
+            }
+            continue;
+        }
+#endif
         vf b[4];
 #pragma GCC unroll 4
         for (int v = 0; v < nv; v++) b[v] = vload(panel + v * VL);
@@ -50,28 +68,49 @@ INLINE void tile_sum(const int mr, const int nv, float *acc, const float *start,
 #define SUM(mr, nv) case mr: tile_sum(mr, nv, acc, start, a, k0, k1, panel); break;
 static void sum_of_4(int mr, float *acc, const float *start, const float *const *a, int64_t k0, int64_t k1, const float *panel) {
     switch (mr) {
-        SUM(1, 4) SUM(2, 4)
+        SUM(1, 4) SUM(2, 4) SUM(3, 4)
 #if VREGS == 32
-        SUM(3, 4) SUM(4, 4) SUM(5, 4) SUM(6, 4)
+        SUM(4, 4) SUM(5, 4) SUM(6, 4)
 #endif
     }
 }
 static void sum_of_3(int mr, float *acc, const float *start, const float *const *a, int64_t k0, int64_t k1, const float *panel) {
     switch (mr) {
-        SUM(1, 3) SUM(2, 3) SUM(3, 3)
+        SUM(1, 3) SUM(2, 3) SUM(3, 3) SUM(4, 3)
 #if VREGS == 32
-        SUM(4, 3) SUM(5, 3) SUM(6, 3) SUM(7, 3) SUM(8, 3)
+        SUM(5, 3) SUM(6, 3) SUM(7, 3) SUM(8, 3)
 #endif
     }
 }
 
-static void vector_product(float *acc, int nv, int64_t rows, int64_t k, const float *start, const float *const *a, const float *panel) {
+/* What the cell behind a product will read and write: lines of the cache, in the first row, and how far those of the next are. */
+enum { MOST_LINES = 24 };
+typedef struct { int count; const float *at[MOST_LINES]; int64_t row[MOST_LINES]; } cell_lines;
+
+INLINE void add_lines(cell_lines *l, const float *from, int64_t row, int64_t floats) {
+    for (int64_t j = 0; j < floats && l->count < MOST_LINES; j += 64 / sizeof(float)) {
+        l->at[l->count] = from + j;
+        l->row[l->count++] = row;
+    }
+}
+
+/* With 16 registers it calls the lines into the second-level cache between its tiles, some in each block of k: all at once they
+ * would be waited for. */
+static void vector_product(float *acc, int nv, int64_t rows, int64_t k, const float *start, const float *const *a, const float *panel,
+                           __attribute__((unused)) const cell_lines *l) {
     const int64_t tiles = md_ceil_div(rows, nv == 4 ? ROWS_OF_4 : ROWS_OF_3), each = rows / tiles, longer = rows % tiles;
     const int64_t block = rows == 1 ? md_max(1, k) : KC;
     int64_t k0 = 0;
     do {
+#if VREGS == 16
+        const int first = (int)(l->count * k0 / md_max(1, k)), last = (int)(l->count * md_min(k, k0 + block) / md_max(1, k));
+#endif
         for (int64_t tile = 0, i = 0; tile < tiles; tile++) {
             const int mr = (int)(each + (tile < longer));
+#if VREGS == 16
+            for (int j = first; j < last; j++)
+                for (int64_t r = i; r < i + mr; r++) __builtin_prefetch(l->at[j] + r * l->row[j], 0, 2);
+#endif
             (nv == 4 ? sum_of_4 : sum_of_3)(mr, acc + i * nv * VL, start, a + i, k0, md_min(k, k0 + block), panel);
             i += mr;
         }
@@ -103,9 +142,12 @@ static void pack_vectors(int64_t p, void *ctx) {
     for (int v = 0; v < c->s->nv; v++, to += VL) {
         int64_t cols, lane, along;
         const float *w = weights_at(c->s, c->m, p, v, &cols, &lane, &along);
-        if (!c->s->backward) pack_transposed(to, width, w, lane, k, cols);
-        for (int64_t i = 0; c->s->backward && i < k; i++) memcpy(to + i * width, w + i * along, (size_t)cols * sizeof(float));
-        for (int64_t i = 0; cols < VL && i < k; i++) memset(to + i * width + cols, 0, (size_t)(VL - cols) * sizeof(float));
+        if (c->s->backward)
+            for (int64_t i = 0; i < k; i++) vstore(to + i * width, load(w + i * along, cols));
+        else {
+            pack_transposed(to, width, w, lane, k, cols);
+            for (int64_t i = 0; cols < VL && i < k; i++) memset(to + i * width + cols, 0, (size_t)(VL - cols) * sizeof(float));
+        }
     }
 }
 
@@ -299,7 +341,7 @@ static int take_rows(__attribute__((unused)) const sequence *s, __attribute__((u
 
 /* acc[i][j] = start[j] + sum over k of rows[first + i][k] panel p[k][j]. */
 static void product(const sequence *s, const packed *m, float *acc, const float *start, const left_rows *l, int64_t first, int64_t rows,
-                    int64_t p) {
+                    int64_t p, const cell_lines *lines) {
 #if MD_AMX
     if (m->tiles) {
         tile_product(m, acc, s->nv, rows, start, l->parts + first / AMX_ROWS * strip_bytes(m), p);
@@ -308,7 +350,7 @@ static void product(const sequence *s, const packed *m, float *acc, const float 
 #endif
     const float *a[CHUNK];
     for (int64_t i = 0; i < rows; i++) a[i] = l->x + (first + i) * l->stride;
-    if (m->vectors) vector_product(acc, s->nv, rows, m->k, start, a, m->vectors + p * s->nv * VL * m->k);
+    if (m->vectors) vector_product(acc, s->nv, rows, m->k, start, a, m->vectors + p * s->nv * VL * m->k, lines);
     else dot_product(s, m, acc, start, rows, a, p);
 }
 #endif
