@@ -1,9 +1,10 @@
 """The transformer of Vaswani et al., 2017, and its form with the norms first (Xiong et al., 2020)."""
 from copy import deepcopy
 
+from ..ops.multi_head import causal_mask_of
 from . import functional as F
 from . import init
-from .attention import MultiheadAttention, causal_mask_of
+from .attention import MultiheadAttention
 from .container import ModuleList
 from .dropout import Dropout
 from .linear import Linear

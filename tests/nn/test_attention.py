@@ -146,7 +146,7 @@ def test_the_kernel_checks_its_arguments():
 def test_multihead_attention_names_what_it_cannot_be(options):
     with pytest.raises(ValueError, match=r"MultiheadAttention: .* expected"):
         nn.MultiheadAttention(**options)
-    with pytest.raises(ValueError, match="MultiheadAttention: key"):
+    with pytest.raises(ValueError, match="multi_head_attention: key"):
         nn.MultiheadAttention(4, 2)(ml.zeros(3, 4), ml.zeros(3, 5), ml.zeros(3, 4))
 
 
@@ -293,3 +293,35 @@ def test_an_encoders_layers_are_copies_of_their_own():
     assert not np.allclose(encoder(x).detach().numpy(), encoder.eval()(x).detach().numpy())  # dropout, in training only
     with pytest.raises(RuntimeError, match="activation='tanh'"):
         nn.TransformerEncoderLayer(8, 2, activation="tanh")
+
+
+@pytest.mark.parametrize("given", [{}, {"key_padding_mask": True}, {"separate": True}, {"static": True}, {"bias": True}])
+@pytest.mark.parametrize("need_weights", [True, False])
+@pytest.mark.parametrize("add_zero_attn", [True, False])
+def test_multi_head_attention_forward_is_pytorchs(given, need_weights, add_zero_attn):
+    torch = pytest.importorskip("torch", reason="compares with PyTorch")
+    n, t, s, e, heads = 2, 3, 4, 6, 2
+    shapes = [(t, n, e), (s, n, e), (s, n, e), (3 * e, e), (3 * e,), (e, e), (e,)]
+    extra = {"separate": [(e, e)] * 3, "static": [(n * heads, 5, e // heads)] * 2, "bias": [(1, 1, e)] * 2}
+    kind = next(iter(given), None)
+    shapes += extra.get(kind, [])
+    arrays = [(0.3 * random.standard_normal(shape)).astype("f") for shape in shapes]
+    ours, theirs = ([lib.tensor(a, requires_grad=True) for a in arrays] for lib in (ml, torch))
+    results = []
+    for (q, k, v, w, b, out, out_b, *rest), lib, functions in ((ours, ml, F), (theirs, torch, torch.nn.functional)):
+        options = {"need_weights": need_weights, "training": False}
+        if kind == "key_padding_mask":
+            options[kind] = lib.tensor([[False, True, False, False], [False, False, False, True]])
+        if kind == "separate":
+            options |= {"use_separate_proj_weight": True} | dict(zip([f"{x}_proj_weight" for x in "qkv"], rest))
+        if kind == "static":
+            options |= dict(zip(("static_k", "static_v"), rest))
+        biases = rest if kind == "bias" else (None, None)
+        results.append(functions.multi_head_attention_forward(q, k, v, e, heads, w, b, *biases, add_zero_attn, 0.3, out, out_b,
+                                                              **options))
+    (y, weights), (y2, weights2) = results
+    assert (weights is None) == (weights2 is None) == (not need_weights)
+    if need_weights:
+        agree(weights, weights2)
+    used = [i for i in range(len(shapes)) if not (kind == "separate" and i == 3) and not (kind == "static" and i in (1, 2))]
+    compare(torch, y, y2, [ours[i] for i in used], [theirs[i] for i in used])

@@ -18,7 +18,7 @@ modules = pytest.importorskip("torch.testing._internal.common_modules")
 tree_map_only = torch.utils._pytree.tree_map_only
 
 RANDOM = ("dropout", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout", "rrelu", "fractional_max_pool2d",
-          "fractional_max_pool3d")
+          "fractional_max_pool3d", "multi_head_attention_forward")
 # Of these the database's gradients are of one choice of signs, or it has other arguments: tests/op_cases.py checks them.
 CHOSEN = ("linalg.eigh", "linalg.qr", "linalg.svd", "linalg.diagonal", "linalg.matrix_rank")
 OPTIONS = "chunked", "chunked_none"  # linear_cross_entropy with hints how to share the work out, which take the same values
