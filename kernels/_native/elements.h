@@ -2,13 +2,15 @@
  *
  * The axes are taken in the order of the output's memory, and neighbours that lie in one line in all arrays are merged. A loop
  * then runs over stretches of the innermost axis in which every operand lies densely. An operand that does not is gathered
- * into a block first, which stays in the first-level cache; what repeats from stretch to stretch is gathered once. */
+ * into a block first, which stays in the first-level cache; what repeats from stretch to stretch is gathered once. Where all
+ * operands but the first are one number each along a stretch, a loop of its own needs no blocks. */
 #ifndef MD_ELEMENTS_H
 #define MD_ELEMENTS_H
 #include "md.h"
 #include "simd.h"
 
 enum { EL_OPERANDS = 3, EL_BLOCK = 1024, EL_CHUNK = 4096, EL_SHORT = 128 };
+enum { EL_NUMBERS = VREGS == 16 }; /* are there loops for numbers? With wide vectors blocks cost nothing to speak of */
 
 /* y[i] from the operands x[0][i], x[1][i], ... for n elements; p are the kernel's parameters. */
 typedef void (*el_loop)(void *y, const void *const *x, int64_t n, const double *p);
@@ -21,7 +23,7 @@ typedef struct {
     int repeats[1 + EL_OPERANDS]; /* the same in every row of the innermost axis */
     int dims, operands;
     int64_t size, chunk;
-    el_loop run;
+    el_loop run, by_numbers; /* by_numbers, or NULL: x[1][0], x[2][0] stand for all of a stretch */
     const double *p;
 } elements;
 
@@ -99,7 +101,9 @@ static void el_task(int64_t index, void *ctx) {
     for (int o = 1; o <= e->operands; o++) all_dense &= e->dense[o];
     _Alignas(64) char block[EL_OPERANDS][EL_BLOCK * 8];
     int64_t kept[EL_OPERANDS] = {0}; /* elements of a block that need not be gathered again */
-    const int64_t step = all_dense ? e->size : rows ? EL_BLOCK : EL_BLOCK / length * length;
+    int by_numbers = e->by_numbers && rows && e->operands > 1 && e->stride[1][inner] == 1;
+    for (int o = 2; o <= e->operands; o++) by_numbers &= e->stride[o][inner] == 0;
+    const int64_t step = all_dense || by_numbers ? e->size : rows ? EL_BLOCK : EL_BLOCK / length * length;
     while (start < end) {
         const int64_t n = md_min(md_min(end - start, step), rows && !all_dense ? length - at[inner] : end - start);
         const void *x[EL_OPERANDS];
@@ -108,7 +112,7 @@ static void el_task(int64_t index, void *ctx) {
             for (int d = 0; d <= inner; d++) from += at[d] * e->stride[o][d];
             char *const own = block[o - 1];
             if (e->dense[o]) x[o - 1] = e->data[o] + start * e->item[o];
-            else if (rows && e->stride[o][inner] == 1) x[o - 1] = e->data[o] + from * e->item[o];
+            else if (rows && (by_numbers || e->stride[o][inner] == 1)) x[o - 1] = e->data[o] + from * e->item[o];
             else {
                 const int same = e->repeats[o] && (!rows || e->stride[o][inner] == 0);
                 if (!same || kept[o - 1] < n) el_gather(e, o, at, n, own);
@@ -116,7 +120,7 @@ static void el_task(int64_t index, void *ctx) {
                 x[o - 1] = own;
             }
         }
-        e->run(e->data[0] + start * e->item[0], x, n, e->p);
+        (by_numbers ? e->by_numbers : e->run)(e->data[0] + start * e->item[0], x, n, e->p);
         start += n;
         at[inner] += n;
         for (int d = inner; d > 0 && at[d] >= e->shape[d]; d--) {
@@ -128,9 +132,10 @@ static void el_task(int64_t index, void *ctx) {
 
 /* Runs the loop over the output a[0] and `operands` operands of its shape after broadcasting. An absent operand is the number
  * among the `scalars`, in the output's dtype. */
-__attribute__((unused)) static int el_map(const md_array *given, int operands, const double *scalars, const double *p, el_loop run) {
+__attribute__((unused)) static int el_map(const md_array *given, int operands, const double *scalars, const double *p,
+                                             el_loop run, el_loop by_numbers) {
     md_array a[1 + EL_OPERANDS];
-    elements e = {.operands = operands, .size = md_size(&given[0]), .run = run, .p = p};
+    elements e = {.operands = operands, .size = md_size(&given[0]), .run = run, .by_numbers = by_numbers, .p = p};
     _Alignas(8) char number[EL_OPERANDS][8];
     int dtype = given[0].dtype; /* of the numbers: the operands', the output of a comparison has another */
     for (int o = 1; o <= operands; o++)
@@ -175,8 +180,20 @@ __attribute__((unused)) static int el_map(const md_array *given, int operands, c
 }
 
 /* name_loop: the loop of a formula for one element, which the compiler turns into vectors. T is the operands' type, R the
- * result's; the formula knows its operands as x1, x2, x3 and the parameters as p. The output may be an operand. */
+ * result's; the formula knows its operands as x1, x2, x3 and the parameters as p. The output may be an operand.
+ * name_by_numbers: the same where x2 and x3 are numbers. */
 #define EL_LOOP(name, R, T, operands, formula)                                                          \
+    __attribute__((unused)) static void name##_by_numbers(void *y, const void *const *x, int64_t n,     \
+                                                          __attribute__((unused)) const double *p) {    \
+        R *const to = y;                                                                                \
+        const T *const a = x[0];                                                                        \
+        const T *const b = (operands) > 1 ? x[1] : a, *const c = (operands) > 2 ? x[2] : a;             \
+        __attribute__((unused)) const T x2 = *b, x3 = *c;                                               \
+        _Pragma("GCC ivdep") for (int64_t i = 0; i < n; i++) {                                          \
+            const T x1 = a[i];                                                                          \
+            to[i] = (R)(formula);                                                                       \
+        }                                                                                               \
+    }                                                                                                   \
     static void name##_loop(void *y, const void *const *x, int64_t n, __attribute__((unused)) const double *p) { \
         R *const to = y;                                                                                \
         const T *const a = x[0], *const b = (operands) > 1 ? x[1] : a, *const c = (operands) > 2 ? x[2] : a; \

@@ -42,8 +42,20 @@ INLINE vf row_sum_exp(float *y, const float *x, int64_t n, vf shift, int across)
     int64_t i = 0;
     while (i + VL <= n) { /* sums of sums: the rounding error grows with the length of a block, not of the row */
         vf part = vset(0);
-        for (const int64_t end = md_min(n, i + ROW_BLOCK); i + VL <= end; i += VL) {
-            const vf e = vexp_at_most_89(vload(x + i) - shift);
+        const int64_t end = md_min(n, i + ROW_BLOCK);
+        for (; i + ABREAST * VL <= end; i += ABREAST * VL) {
+            vf e[ABREAST];
+#pragma GCC unroll 4
+            for (int k = 0; k < ABREAST; k++) e[k] = vload(x + i + k * VL) - shift;
+            vexps_at_most_16(e, ABREAST);
+#pragma GCC unroll 4
+            for (int k = 0; k < ABREAST; k++) {
+                if (y) vstore(y + i + k * VL, e[k]);
+                part += e[k];
+            }
+        }
+        for (; i + VL <= end; i += VL) {
+            const vf e = vexp_at_most_16(vload(x + i) - shift);
             if (y) vstore(y + i, e);
             part += e;
         }
@@ -51,7 +63,7 @@ INLINE vf row_sum_exp(float *y, const float *x, int64_t n, vf shift, int across)
     }
     if (i < n) {
         const int left = (int)(n - i);
-        const vf e = vexp_at_most_89(vload_part(x + i, left, 0) - shift);
+        const vf e = vexp_at_most_16(vload_part(x + i, left, 0) - shift);
         float terms[VL] = {0};
         vstore_part(terms, e, left);
         if (y) vstore_part(y + i, e, left);

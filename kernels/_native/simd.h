@@ -155,6 +155,19 @@ INLINE vf vsums(vf *r) {
     return _mm_cvtss_f32(_mm_##op##_ss(pair, _mm_movehdup_ps(pair)))
 INLINE float vsum(vf x) { VHALVES(x, add); }
 INLINE float vmax_lane(vf x) { VHALVES(x, max); }
+#elif defined(__AVX__)
+#define VHALVES(x, op)                                                                                    \
+    const __m128 half = _mm_##op##_ps(_mm256_castps256_ps128((__m256)x), _mm256_extractf128_ps((__m256)x, 1)); \
+    const __m128 pair = _mm_##op##_ps(half, _mm_movehl_ps(half, half));                                    \
+    return _mm_cvtss_f32(_mm_##op##_ss(pair, _mm_movehdup_ps(pair)))
+INLINE float vsum(vf x) { VHALVES(x, add); }
+INLINE float vmax_lane(vf x) { VHALVES(x, max); }
+INLINE double vsum_double(vf x) {
+    const __m128 low = _mm256_castps256_ps128((__m256)x), high = _mm256_extractf128_ps((__m256)x, 1);
+    const __m256d half = _mm256_cvtps_pd(low) + _mm256_cvtps_pd(high);
+    const __m128d quarter = _mm256_castpd256_pd128(half) + _mm256_extractf128_pd(half, 1);
+    return quarter[0] + quarter[1];
+}
 #else
 INLINE float vsum(vf x) {
     float t[VL];

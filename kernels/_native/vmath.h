@@ -75,13 +75,45 @@ INLINE vf vexp_reduced(vf r) {
     return p * r + 1.0f;
 }
 
-/* exp(x) for x <= 89: of what is about the largest of several. */
 INLINE vf vexp_at_most_89(vf x) {
     vf r;
     const vf n = vreduce(vat_least(x, -104.0f), &r);
     return vscale(vexp_reduced(r), n);
 }
 INLINE vf vexp(vf x) { return vexp_at_most_89(vat_most(x, 89.0f)); }
+
+/* `count` <= 4 vectors of exp(x) for x <= 16: of what is about the largest of several. ABREAST of them take the least time. */
+enum { ABREAST = VREGS == 32 ? 1 : 4 };
+#if defined(__AVX512F__)
+INLINE void vexps_at_most_16(vf *x, const int count) {
+#pragma GCC unroll 4
+    for (int i = 0; i < count; i++) x[i] = vexp_at_most_89(x[i]);
+}
+#else
+INLINE void vexps_at_most_16(vf *x, const int count) { /* step by step: a processor looks too few instructions ahead to */
+#define EACH _Pragma("GCC unroll 4") for (int i = 0; i < count; i++)
+    const vf shift = vset(12582912.0f + 227.0f); /* the bits of n + shift, moved to the exponent's place, are 2**(n + 100) */
+    vf p[4], n[4], power[4];
+    EACH x[i] = vat_least(x[i], -104.0f);
+    EACH power[i] = x[i] * 1.44269504f + shift;
+    EACH n[i] = power[i] - shift;
+    EACH x[i] -= n[i] * 0.693359375f;
+    EACH x[i] -= n[i] * -2.12194440e-4f;
+    EACH power[i] = (vf)((vi)power[i] << 23);
+    EACH p[i] = x[i] * 1.39411189e-3f + 8.37513477e-3f;
+    EACH p[i] = p[i] * x[i] + 4.16663528e-2f;
+    EACH p[i] = p[i] * x[i] + 1.66664154e-1f;
+    EACH p[i] = p[i] * x[i] + 5.00000005e-1f;
+    EACH p[i] = p[i] * x[i] + 1.00000004f;
+    EACH p[i] = p[i] * x[i] + 1.0f;
+    EACH x[i] = p[i] * power[i] * 0x1p-100f;
+#undef EACH
+}
+#endif
+INLINE vf vexp_at_most_16(vf x) {
+    vexps_at_most_16(&x, 1);
+    return x;
+}
 
 /* exp(x) - 1 without loss near 0, for x <= 88. */
 INLINE vf vexpm1(vf x) {

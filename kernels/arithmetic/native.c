@@ -41,6 +41,7 @@
     ROW(exp, vexp(x1))              \
     ROW(log, vlog(x1))
 
+#define BY_NUMBERS(name) EL_NUMBERS ? name##_by_numbers : NULL
 #define KERNEL(name, operands)                                                                           \
     MD_KERNEL(name, 1, operands) {                                                                       \
         int dtype = 0;                                                                                   \
@@ -48,8 +49,9 @@
             if (a[o].data && dtype && a[o].dtype != dtype) return MD_NOT_MINE;                           \
             if (a[o].data) dtype = a[o].dtype;                                                           \
         }                                                                                                \
-        if (dtype == MD_F32) return el_map(a, operands, p, p, name##_float_loop);                        \
-        return dtype == MD_F64 ? el_map(a, operands, p, p, name##_double_loop) : MD_NOT_MINE;            \
+        if (dtype == MD_F32) return el_map(a, operands, p, p, name##_float_loop, BY_NUMBERS(name##_float)); \
+        if (dtype != MD_F64) return MD_NOT_MINE;                                                         \
+        return el_map(a, operands, p, p, name##_double_loop, BY_NUMBERS(name##_double));                 \
     }
 
 #define UNARY(name, in_float, in_double)                 \
@@ -66,7 +68,7 @@
     KERNEL(name, 2)
 #define VECTOR(name, formula)                  \
     EL_VECTOR_LOOP(name##_float, 1, 0, formula) \
-    MD_KERNEL(name, 1, 1) { return a[1].dtype == MD_F32 ? el_map(a, 1, p, p, name##_float_loop) : MD_NOT_MINE; }
+    MD_KERNEL(name, 1, 1) { return a[1].dtype == MD_F32 ? el_map(a, 1, p, p, name##_float_loop, NULL) : MD_NOT_MINE; }
 
 UNARY_TABLE(UNARY)
 BINARY_TABLE(BINARY)
@@ -100,5 +102,5 @@ MD_KERNEL(where, 1, 3) {
     for (int o = 2; o <= 3; o++)
         if (a[o].data && a[o].dtype != a[0].dtype) return MD_NOT_MINE;
     if (a[1].dtype != MD_BOOL || (a[0].dtype != MD_F32 && a[0].dtype != MD_F64)) return MD_NOT_MINE;
-    return el_map(a, 3, p, p, a[0].dtype == MD_F32 ? where_float : where_double);
+    return el_map(a, 3, p, p, a[0].dtype == MD_F32 ? where_float : where_double, NULL);
 }

@@ -31,8 +31,8 @@ typedef struct {
     _Atomic int status;
 } job;
 
-/* A task's memory: D x BLOCK, Dv x BLOCK, BLOCK x BLOCK three times, BLOCK x Dv. */
-typedef struct { float *qt, *gt, *st, *dst, *kept, *o; } work;
+/* A task's memory: D x BLOCK, Dv x BLOCK, BLOCK x BLOCK three times, BLOCK x Dv twice and BLOCK x D twice. */
+typedef struct { float *qt, *gt, *st, *dst, *kept, *o, *g, *q, *dq; } work;
 typedef struct { float *at; int64_t stride; } rows_of;  /* the keys or values of a head, or what is added up for them */
 
 INLINE float *row(const md_array *a, int64_t n, int64_t h, int64_t t) {
@@ -216,7 +216,7 @@ INLINE int64_t seen(const job *c, int64_t t1) { return c->causal ? md_min(c->key
 /* A task's memory; 0, and said so, where there is none. */
 static inline int reserve(job *c, work *w) {
     const int64_t size = c->size * BLOCK, value_size = c->value_size * BLOCK, block = BLOCK * BLOCK;
-    float *p = md_scratch(MD_SLOT_B, (size_t)(size + 2 * value_size + 3 * block) * sizeof(float));
+    float *p = md_scratch(MD_SLOT_B, (size_t)(3 * size + 3 * value_size + 3 * block) * sizeof(float));
     if (!p) c->status = MD_NO_MEMORY;
     w->qt = p;
     w->gt = p + size;
@@ -224,11 +224,14 @@ static inline int reserve(job *c, work *w) {
     w->st = w->o + value_size;
     w->dst = w->st + block;
     w->kept = w->dst + block;
+    w->g = w->kept + block;
+    w->q = w->g + value_size;
+    w->dq = w->q + size;
     return p != NULL;
 }
 
 /* Copying the rows of a key head, where they lie apart, to one place is worth it if they stay in the cache there. */
-enum { CACHED = 1 << 20 };
+enum { CACHED = VREGS == 32 ? 1 << 20 : 1 << 19 };
 INLINE int worth_packing(const md_array *k, const md_array *v, int64_t rows, int64_t bytes) {
     return (k->stride[2] != k->shape[3] || v->stride[2] != v->shape[3]) && rows > BLOCK && bytes <= CACHED;
 }

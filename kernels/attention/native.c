@@ -9,6 +9,7 @@ typedef struct { float shift[BLOCK], total[BLOCK], fade[BLOCK]; } softmax_state;
 /* The exponentials of a block of scores, less `shift`, and their sums; 1 where what was summed before is to be scaled by
  * `fade`. The shift is a largest score, and stays while no score is above it by more than SLACK. */
 static int softmax_block(float *st, softmax_state *state, int64_t width, int64_t keys, int diagonal) {
+    enum { ROUND = ABREAST > 2 ? ABREAST : 2 };
     int fades = 0;
     for (int64_t j = 0; j < width; j += VL) {
         const int64_t all = seen_by_all(j, keys, diagonal), one = seen_by_one(j, keys, diagonal);
@@ -22,15 +23,19 @@ static int softmax_block(float *st, softmax_state *state, int64_t width, int64_t
         for (; s < one; s++) m[0] = vmax(vsel(sees(j, s), vload(st + s * BLOCK + j), none), m[0]);
         const vf max = vmax(vmax(m[0], m[1]), vmax(m[2], m[3]));
         const vf largest = vsel(max > before + SLACK, max, before), shift = vsel(largest == none, vset(0), largest);
-        for (s = 0; s + 2 <= all; s += 2)
-#pragma GCC unroll 2
-            for (int i = 0; i < 2; i++) {
-                const vf e = vexp_at_most_89(vload(st + (s + i) * BLOCK + j) - shift);
-                vstore(st + (s + i) * BLOCK + j, e);
-                sum[i] += e;
+        for (s = 0; s + ROUND <= all; s += ROUND) {
+            vf e[ROUND];
+#pragma GCC unroll 4
+            for (int i = 0; i < ROUND; i++) e[i] = vload(st + (s + i) * BLOCK + j) - shift;
+            vexps_at_most_16(e, ROUND);
+#pragma GCC unroll 4
+            for (int i = 0; i < ROUND; i++) {
+                vstore(st + (s + i) * BLOCK + j, e[i]);
+                sum[i % 2] += e[i];
             }
+        }
         for (; s < one; s++) {
-            const vf e = vsel(sees(j, s) | (s < all ? -1 : 0), vexp_at_most_89(vload(st + s * BLOCK + j) - shift), vset(0));
+            const vf e = vsel(sees(j, s) | (s < all ? -1 : 0), vexp_at_most_16(vload(st + s * BLOCK + j) - shift), vset(0));
             vstore(st + s * BLOCK + j, e);
             sum[0] += e;
         }

@@ -10,9 +10,22 @@ static void slopes_block(float *st, float *dst, const row_state *state, float sc
     for (int64_t j = 0; j < width; j += VL) {
         const int64_t all = seen_by_all(j, keys, diagonal), one = seen_by_one(j, keys, diagonal);
         const vf lse = vload(state->lse + j), delta = vload(state->delta + j);
-        for (int64_t s = 0; s < one; s++) {
+        int64_t s = 0;
+        for (; s + ABREAST <= all; s += ABREAST) {
+            vf p[ABREAST];
+#pragma GCC unroll 4
+            for (int i = 0; i < ABREAST; i++) p[i] = vload(st + (s + i) * BLOCK + j) - lse;
+            vexps_at_most_16(p, ABREAST);
+#pragma GCC unroll 4
+            for (int i = 0; i < ABREAST; i++) {
+                float *slope = dst + (s + i) * BLOCK + j;
+                vstore(st + (s + i) * BLOCK + j, p[i]);
+                vstore(slope, p[i] * (vload(slope) - delta) * scale);
+            }
+        }
+        for (; s < one; s++) {
             float *pt = st + s * BLOCK + j, *slope = dst + s * BLOCK + j;
-            vf p = vexp_at_most_89(vload(pt) - lse), d = p * (vload(slope) - delta) * scale;
+            vf p = vexp_at_most_16(vload(pt) - lse), d = p * (vload(slope) - delta) * scale;
             if (s >= all) {
                 p = vsel(sees(j, s), p, vset(0));
                 d = vsel(sees(j, s), d, vset(0));
@@ -40,19 +53,32 @@ static void describe_rows(const job *c, row_state *state, int64_t n, int64_t h, 
 /* What belongs to the keys of one head, from key `first` on. */
 typedef struct { rows_of k, v, dk, dv; int64_t first; } key_head;
 
+/* Rows that lie apart by many lines share few places of a small first-level cache: they are copied to one place. */
+enum { MOVES_ROWS = VREGS == 16 };
+static rows_of moved(float *to, rows_of from, int64_t rows, int64_t size) {
+    const rows_of there = {to, size};
+    copy_lines(there, from, rows, size);
+    return there;
+}
+
 /* A block of queries and the keys from s0 to s1: writes or adds to dq, dk and dv, those that are asked for. */
 static void backward_block(job *c, work *w, const key_head *of, int64_t n, int64_t h, int64_t t0, int64_t s0, int64_t s1,
                            int to_dq, int to_dkv) {
     row_state state;
     const int64_t queries = md_min(BLOCK, c->length - t0), width = md_ceil_div(queries, VL) * VL;
     const int64_t share = c->heads / c->groups, end = md_min(s1, seen(c, t0 + queries));
-    const float *q = row(&c->q, n, h, t0), *g = row(&c->g, n, h, t0);
-    float *dq = row(&c->dq, n, h, t0);
+    const rows_of dq_there = {row(&c->dq, n, h, t0), c->dq.stride[2]};
+    rows_of q = {row(&c->q, n, h, t0), c->q.stride[2]}, g = {row(&c->g, n, h, t0), c->g.stride[2]}, dq = dq_there;
     if (to_dq && !end)
-        for (int64_t t = 0; t < queries; t++) memset(dq + t * c->dq.stride[2], 0, (size_t)c->size * sizeof(float));
+        for (int64_t t = 0; t < queries; t++) memset(dq.at + t * dq.stride, 0, (size_t)c->size * sizeof(float));
     if (s0 >= end) return;
-    turn(w->qt, q, c->q.stride[2], c->size, queries, c->scale);
-    turn(w->gt, g, c->g.stride[2], c->value_size, queries, 1);
+    if (MOVES_ROWS) {
+        q = moved(w->q, q, queries, c->size);
+        g = moved(w->g, g, queries, c->value_size);
+        if (to_dq) dq = s0 > 0 ? moved(w->dq, dq, queries, c->size) : (rows_of){w->dq, c->size};
+    }
+    turn(w->qt, q.at, q.stride, c->size, queries, c->scale);
+    turn(w->gt, g.at, g.stride, c->value_size, queries, 1);
     describe_rows(c, &state, n, h, t0, queries);
     for (; s0 < end; s0 += BLOCK) {
         const int64_t keys = md_min(BLOCK, end - s0), at = s0 - of->first;
@@ -69,16 +95,17 @@ static void backward_block(job *c, work *w, const key_head *of, int64_t n, int64
         if (c->drops) multiply_block(w->st, w->kept, width, keys);
         const int64_t strip = diagonal ? STRIP : BLOCK;
         for (int64_t t = 0; to_dq && t < queries; t += strip)
-            product(dq + t * c->dq.stride[2], c->dq.stride[2], w->dst + t, 1, BLOCK, k, of->k.stride,
+            product(dq.at + t * dq.stride, dq.stride, w->dst + t, 1, BLOCK, k, of->k.stride,
                     md_min(strip, queries - t), c->size / VL, diagonal ? md_min(keys, t + STRIP) : keys, s0 > 0);
         for (int64_t s = 0; to_dkv && s < keys; s += strip) {
             const int64_t skip = diagonal ? md_min(s, queries) : 0, rows = md_min(strip, keys - s);
             product(of->dk.at + (at + s) * of->dk.stride, of->dk.stride, w->dst + s * BLOCK + skip, BLOCK, 1,
-                    q + skip * c->q.stride[2], c->q.stride[2], rows, c->size / VL, queries - skip, !first);
+                    q.at + skip * q.stride, q.stride, rows, c->size / VL, queries - skip, !first);
             product(of->dv.at + (at + s) * of->dv.stride, of->dv.stride, w->st + s * BLOCK + skip, BLOCK, 1,
-                    g + skip * c->g.stride[2], c->g.stride[2], rows, c->value_size / VL, queries - skip, !first);
+                    g.at + skip * g.stride, g.stride, rows, c->value_size / VL, queries - skip, !first);
         }
     }
+    if (MOVES_ROWS && to_dq) copy_lines(dq_there, dq, queries, c->size);
 }
 
 static key_head keys_of(const job *c, int64_t n, int64_t group, int64_t first) {
@@ -165,7 +192,7 @@ static void backward_few(int64_t task, void *ctx) {
                 vstore(p + s, dots(q, k + s * c->k.stride[2], c->k.stride[2], c->size, seen_here - s) * c->scale);
             for (int64_t s = 0; s < seen_here && c->mask.data; s++) p[s] = masked(&c->mask, p[s], n, h, t, s0 + s);
             for (int64_t s = 0; s < seen_here; s += VL) {
-                const vf weight = vexp_at_most_89(vload(p + s) - shift);
+                const vf weight = vexp_at_most_16(vload(p + s) - shift);
                 const vf by_weight = dots(g, v + s * c->v.stride[2], c->v.stride[2], c->value_size, seen_here - s);
                 vstore(p + s, weight);
                 vstore(slope + s, weight * (by_weight - vsum(delta)) * c->scale);

@@ -79,8 +79,16 @@ static void forward_task(int64_t index, void *ctx) {
 /* y = exp(x - shift) * scale for n elements. */
 INLINE void scaled_exp(float *y, const float *x, int64_t n, vf shift, vf scale) {
     int64_t i = 0;
-    for (; i + VL <= n; i += VL) vstore(y + i, vexp_at_most_89(vload(x + i) - shift) * scale);
-    if (i < n) vstore_part(y + i, vexp_at_most_89(vload_part(x + i, (int)(n - i), 0) - shift) * scale, (int)(n - i));
+    for (; i + ABREAST * VL <= n; i += ABREAST * VL) {
+        vf e[ABREAST];
+#pragma GCC unroll 4
+        for (int k = 0; k < ABREAST; k++) e[k] = vload(x + i + k * VL) - shift;
+        vexps_at_most_16(e, ABREAST);
+#pragma GCC unroll 4
+        for (int k = 0; k < ABREAST; k++) vstore(y + i + k * VL, e[k] * scale);
+    }
+    for (; i + VL <= n; i += VL) vstore(y + i, vexp_at_most_16(vload(x + i) - shift) * scale);
+    if (i < n) vstore_part(y + i, vexp_at_most_16(vload_part(x + i, (int)(n - i), 0) - shift) * scale, (int)(n - i));
 }
 
 /* The factor of softmax(x) in the slope of row r. */

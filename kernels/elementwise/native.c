@@ -96,11 +96,11 @@ INLINE vf hardswish_slope(vf x) {
 
 #define FORWARD(name, params, formula) \
     EL_VECTOR_LOOP(name, 1, params, formula) \
-    MD_KERNEL(name, 1, 1) { return a[1].dtype == MD_F32 ? el_map(a, 1, p, p, name##_loop) : MD_NOT_MINE; }
+    MD_KERNEL(name, 1, 1) { return a[1].dtype == MD_F32 ? el_map(a, 1, p, p, name##_loop, NULL) : MD_NOT_MINE; }
 #define BACKWARD(name, params, formula) \
     EL_VECTOR_LOOP(name, 2, params, formula) \
     MD_KERNEL(name, 1, 2) { \
-        return a[1].dtype == MD_F32 && a[2].dtype == MD_F32 ? el_map(a, 2, p, p, name##_loop) : MD_NOT_MINE; \
+        return a[1].dtype == MD_F32 && a[2].dtype == MD_F32 ? el_map(a, 2, p, p, name##_loop, NULL) : MD_NOT_MINE; \
     }
 FORWARD_TABLE(FORWARD)
 BACKWARD_TABLE(BACKWARD)

@@ -22,6 +22,12 @@ INLINE V NAME(term)(V x, V c, int kind) {
 }
 /* A running result and the next element. */
 INLINE V NAME(join)(V acc, V x, V c, int kind) {
+#if VREGS == 16 /* fewer steps where a choice takes three; VMAX and VMIN give x where either is NaN */
+    if (kind == LARGEST || kind == SMALLEST) {
+        const V other = kind == LARGEST ? VMAX(acc, x) : VMIN(acc, x);
+        return SELECT(acc != acc, acc, other);
+    }
+#endif
     if (kind == LARGEST) return SELECT((x > acc) | (x != x), x, acc);
     if (kind == SMALLEST) return SELECT((x < acc) | (x != x), x, acc);
     return acc + NAME(term)(x, c, kind);
@@ -32,7 +38,7 @@ INLINE T NAME(start)(int kind) { return kind == LARGEST ? -(T)__builtin_inff() :
 
 /* The largest or smallest of n elements that lie side by side, where their sum is a number: then none of them is NaN. */
 INLINE double NAME(extreme)(const T *x, int64_t n, int kind) {
-    enum { L = NAME(LANES), ACC = 8 };
+    enum { L = NAME(LANES), ACC = VREGS == 32 ? 8 : 6 }; /* two registers each */
     V best[ACC], sum[ACC] = {{0}};
     int64_t i = 0;
 #pragma GCC unroll 8
@@ -89,6 +95,12 @@ INLINE double NAME(along)(const T *x, int64_t n, T center, int kind) {
         for (int w = ACC / 2; w; w /= 2)
 #pragma GCC unroll 8
             for (int k = 0; k < w; k++) a[k] = NAME(merge)(a[k], a[k + w], kind);
+#if VL == 8
+        if (sizeof(T) == 4 && kind != LARGEST && kind != SMALLEST) { /* the sums below, in vectors */
+            total += vsum_double((vf)a[0]);
+            continue;
+        }
+#endif
         *(NAME(mem) *)t = a[0];
         double lanes[L];
         for (int k = 0; k < L; k++) lanes[k] = t[k];

@@ -30,7 +30,7 @@ INLINE double joined(double a, double b, int kind) {
 #define T float
 #define V vf
 #define NAME(f) f##_float
-#define VEXP(x) vexp(x)
+#define VEXP(x) vexp_at_most_16(x) /* the center is the largest, where that is finite */
 #define VMAX(a, b) vmax(a, b)
 #define VMIN(a, b) vmin(a, b)
 #include "lines.h"
@@ -180,7 +180,8 @@ MD_KERNEL(logsumexp, 1, 1) {
     if (status != MD_DONE) return status;
     for (int64_t i = 0; i < r.a * r.b; i++) ((float *)center)[i] = isfinite(first[i]) ? (float)first[i] : 0;
     reduce(&r, EXPONENTIALS, center);
-    for (int64_t i = 0; i < r.a * r.b; i++) put(&r, &a[0], i, log(r.parts[i]) + ((float *)center)[i]);
+    for (int64_t i = 0; i < r.a * r.b; i++)
+        put(&r, &a[0], i, isfinite(first[i]) ? log(r.parts[i]) + ((float *)center)[i] : first[i]);
     return MD_DONE;
 }
 

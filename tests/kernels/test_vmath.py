@@ -23,6 +23,7 @@ LEVELS = [level for level in FLAGS if level == "portable" or _dispatch.core.cpu_
 # name -> the C expression, the reference, where it is meant to be used, and the largest error in units in the last place
 FUNCTIONS = {
     "exp": ("vexp(x)", np.exp, (-np.inf, np.inf), 1.4),
+    "exp_at_most_16": ("vexp_at_most_16(x)", np.exp, (-np.inf, 16), 1.4),
     "expm1": ("vexpm1(x)", np.expm1, (-np.inf, 88), 1.5),
     "log": ("vlog(x)", np.log, (-np.inf, np.inf), 1),
     "log1p": ("vlog1p(x)", np.log1p, (0, 1), 1.5),
