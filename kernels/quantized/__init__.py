@@ -130,6 +130,11 @@ def matmul_bf16_cases():
     yield case("transposed b of odd rows", bf16(9, 45), bf16(70, 45).T)
     yield case("every second", bf16(74, 90)[::2, ::2], bf16(90, 58)[::2, ::2], normal(58)[::2])
     yield case("reversed", a[::-1, ::-1], b[::-1, ::-1])
+    for m, k, n in [(1, 46, 70), (2, 45, 133), (1, 64, 65), (2, 1, 3)]:  # few rows
+        a, b = bf16(m, k), bf16(k, n, seed=1)
+        yield case(f"{m}x{k}x{n}, b transposed", a, transposed(b), normal(n))
+        yield case(f"every second of {m}x{k}x{n}", bf16(m, 2 * k)[:, ::2], b, normal(2 * n)[::2])
+    a, b = bf16(37, 44), bf16(44, 29, seed=1)
     special = a.copy()
     special[[1, 5, 9, 30], [0, 7, 43, 20]] = 0x7F80, 0xFF80, 0x7FC0, 0x7F80  # infinities and a NaN
     yield case("inf and nan", special, b)

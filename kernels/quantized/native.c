@@ -196,6 +196,8 @@ static void all(int alone, int64_t n, void (*body)(int64_t, void *), void *ctx) 
     else md_parallel(n, body, ctx);
 }
 
+#include "few.h"
+
 static int multiply(const md_array *y, const md_array *a, const md_array *b, int bytes, const md_array *bias) {
     const int kind = !bytes ? FLOATS : has_bytes() ? BYTES : WORDS;
     product c = {.kind = kind, .y = y->data, .M = y->shape[0], .N = y->shape[1], .K = a->shape[1], .y_ms = y->stride[0],
@@ -208,6 +210,15 @@ static int multiply(const md_array *y, const md_array *a, const md_array *b, int
 #endif
     if (bias && bias->data) c.bias = (const float *)bias->data, c.bias_s = bias->stride[0];
     if (kind == BYTES && a->dtype != MD_U8) c.flip = 0x80808080;
+    const int alone = 2.0 * (double)c.M * (double)c.N * (double)c.K < MD_SMALL_FLOPS;
+    if (few_rows(&c)) {
+        c.groups = md_ceil_div(c.K, 2 * VL) * 2 * VL;
+        c.packed_a = md_scratch(MD_SLOT_A, (size_t)(c.M * c.groups) * 4 + 64);
+        if (!c.packed_a) return MD_NO_MEMORY;
+        few_floats(&c, (float *)c.packed_a);
+        all(alone, md_ceil_div(c.N, FEW_COLUMNS), few_task, &c);
+        return MD_DONE;
+    }
     const int64_t panels = md_ceil_div(c.N, WIDTH);
     c.groups = md_ceil_div(c.K, lane_k[kind]);
     c.panel = c.groups * WIDTH + WIDTH; /* and the sums of its columns */
@@ -215,7 +226,6 @@ static int multiply(const md_array *y, const md_array *a, const md_array *b, int
     c.packed_a = md_scratch(MD_SLOT_A, (size_t)(c.M * c.groups) * 4 + 64);
     c.packed_b = md_keep(MD_SLOT_B, (size_t)(panels * c.panel) * 4, b, &c.filled);
     if (!c.packed_a || !c.packed_b) return MD_NO_MEMORY;
-    const int alone = 2.0 * (double)c.M * (double)c.N * (double)c.K < MD_SMALL_FLOPS;
     all(alone, c.row_blocks + (c.filled ? 0 : panels), pack_task, &c);
     all(alone, c.row_blocks * panels, product_task, &c);
     return MD_DONE;
@@ -233,7 +243,20 @@ static void to_task(int64_t task, void *ctx) {
     const uint32_t *x = (const uint32_t *)c->x + task * PIECE;
     uint16_t *y = (uint16_t *)c->y + task * PIECE;
     const int64_t n = md_min(PIECE, c->n - task * PIECE);
-    for (int64_t i = 0; i < n; i++) {
+    int64_t i = 0;
+#if VL == 8 && defined(__AVX2__) /* the compiler goes a long way round to join the halves */
+    for (; i + 2 * VL <= n; i += 2 * VL) {
+        vu half[2];
+#pragma GCC unroll 2
+        for (int v = 0; v < 2; v++) {
+            const vu u = (vu)vload((const float *)x + i + v * VL), nearest = u + 0x7fff + (u >> 16 & 1);
+            half[v] = (vu)visel((vi)(u & 0x7fffffff) > 0x7f800000, (vi)(u | 0x400000), (vi)nearest) >> 16;
+        }
+        const __m256i both = _mm256_packus_epi32((__m256i)half[0], (__m256i)half[1]);
+        _mm256_storeu_si256((__m256i *)(y + i), _mm256_permute4x64_epi64(both, 0xd8));
+    }
+#endif
+    for (; i < n; i++) {
         const uint32_t u = x[i], nearest = u + 0x7fff + (u >> 16 & 1), quiet = u | 0x400000;
         y[i] = (uint16_t)(((u & 0x7fffffff) > 0x7f800000 ? quiet : nearest) >> 16);
     }
