@@ -8,7 +8,7 @@
 #include <math.h>
 
 enum { SUM, SQUARES, LARGEST, SMALLEST, ABOUT, EXPONENTIALS }; /* the last two about a center */
-enum { NARROW = 48, TASK = 16384, MAX_CHUNKS = 128 };
+enum { NARROW = 48, TASK = 16384, MAX_CHUNKS = VREGS == 32 ? 128 : 32 };
 
 typedef struct {
     const char *x;
@@ -118,7 +118,7 @@ static void reduce(reduction *r, int kind, const void *center) {
 }
 
 INLINE void put(const reduction *r, const md_array *out, int64_t i, double value) {
-    const int64_t at = i / r->b * r->a_out + i % r->b * r->b_out;
+    const int64_t at = r->b == 1 ? i * r->a_out : r->a == 1 ? i * r->b_out : i / r->b * r->a_out + i % r->b * r->b_out;
     if (r->wide) ((double *)out->data)[at] = value;
     else ((float *)out->data)[at] = (float)value;
 }
