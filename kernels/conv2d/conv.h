@@ -95,6 +95,17 @@ static inline void ways(int64_t *to, const conv_shape *s, int64_t width) {
 /* Threads for so much work: waking them costs more than little work takes. */
 static inline int64_t threads_for(int64_t flops) { return flops < MD_SMALL_FLOPS ? 1 : md_get_threads(); }
 
+/* Copies nv vectors of each of some rows, `step` floats apart, side by side; memcpy of so few bytes takes longer. */
+INLINE void copy_vectors(float *to, int nv, const float *from, int64_t step, int64_t rows) {
+    for (int64_t i = 0; i < rows; i++, to += nv * VL, from += step) {
+        if (nv == PANEL_NV)
+#pragma GCC unroll 4
+            for (int v = 0; v < PANEL_NV; v++) vstore(to + v * VL, vload(from + v * VL));
+        else
+            for (int v = 0; v < nv; v++) vstore(to + v * VL, vload(from + v * VL));
+    }
+}
+
 /* Adds the columns of g, cols of nv vectors, to sums. */
 static inline void add_columns(double *sums, int nv, int cols, const float *g, int64_t ldb, int64_t pixels) {
     for (int v = 0; v < nv; v++) {
@@ -138,6 +149,7 @@ int MD_LOCAL(product_weight)(const md_array *dw, const md_array *db, const md_ar
 int MD_LOCAL(pixels_forward)(const md_array *y, const md_array *x, const md_array *w, const md_array *bias, const md_array *residual,
                              const conv_shape *s);
 int MD_LOCAL(pixels_data)(const md_array *dx, const md_array *g, const md_array *w, const conv_shape *s);
+int MD_LOCAL(pixels_weight)(const md_array *dw, const md_array *db, const md_array *g, const md_array *x, const conv_shape *s);
 
 /* native_tiles*.c: on matrix tiles (amx.h). MD_NOT_MINE where there are none, they would not be faster, or numbers do not fit. */
 int MD_LOCAL(tiles_forward)(const md_array *y, const md_array *x, const md_array *w, const md_array *bias,

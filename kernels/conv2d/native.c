@@ -13,8 +13,8 @@ enum {
     FEW_PIXELS = 64,      /* so few are not shared out */
     VERY_FEW_PIXELS = 32, /* of them the weights' own bytes decide: matrix tiles read half as many more */
     UNPACKED_PIXELS = 400, /* for so few, threads would fetch packed weights from one another for longer than they save */
-    LONG_SUM = 1024,      /* longer ones are cut into blocks: the error stays small */
-    SUM_BLOCK = 512,
+    LONG_SUM = NARROW ? 320 : 1024, /* longer ones are cut into blocks: the error stays small, a narrow panel in the first cache */
+    SUM_BLOCK = NARROW ? 192 : 512,
 };
 
 typedef struct {

@@ -9,7 +9,7 @@
 enum {
     PART_FLOATS = 1 << 17, /* of all parts of the gradient by weights, which are summed at the end */
     PART_PIXELS = 2 * 192, /* of a part, at least */
-    WEIGHT_PIXELS = 192,   /* pixels that the gradient by weights sums at a time: their g rows stay in the first cache */
+    WEIGHT_PIXELS = NARROW ? 256 : 192, /* pixels that the gradient by weights sums at a time: their g rows stay in the first cache */
     STRIP_BYTES = 32768,   /* of dx that a task of the gradient by data owns at a time */
     FEW_PIXELS = 64,       /* of g, whose gradient by data stays on one thread */
 };
@@ -40,7 +40,7 @@ static int readable(const md_array *taps) { return !taps->data || (taps->dtype =
 typedef struct {
     conv_shape s;
     const float *x, *g;
-    float *dw, *packed; /* packed: g rows of a block where g's own are not whole vectors */
+    float *dw, *packed; /* packed: g rows of a block where g's own are not whole vectors, or too far apart */
     int64_t rows; /* k rows of a task */
     int64_t image, images, splits, split, cuts; /* floats of an image; images whose corners are listed; parts of
                                                         the batch, split images each, or cuts of one */
@@ -89,13 +89,16 @@ static void weight_task(int64_t task, void *ctx) {
     if (k0 == 0) for (int64_t i = 0; i < cols; i++) w->sums[part * s->O + o + i] = sums[i];
 }
 
-/* g's columns of one panel for all pixels, padded to whole vectors. */
+/* g's columns of one panel for all pixels, in whole vectors. */
 static void pack_gradient(int64_t task, void *ctx) {
     const weights *w = ctx;
     const conv_shape *s = &w->s;
     const int64_t panels = md_ceil_div(s->og, PANEL), all = s->N * s->oh * s->ow;
     const int64_t group = task / panels, j = task % panels * PANEL, cols = md_min(PANEL, s->og - j);
-    pack_strided(w->packed + task * all * PANEL, panel_vectors(cols), w->g + group * s->og + j, all, cols, s->O, 1);
+    float *const to = w->packed + task * all * PANEL;
+    const float *const from = w->g + group * s->og + j;
+    if (cols % VL) pack_strided(to, panel_vectors(cols), from, all, cols, s->O, 1);
+    else copy_vectors(to, panel_vectors(cols), from, s->O, all);
 }
 
 static int weight_gradient(const md_array *dw, const md_array *db, const md_array *g, const md_array *x, const conv_shape *s0) {
@@ -106,7 +109,7 @@ static int weight_gradient(const md_array *dw, const md_array *db, const md_arra
     const int64_t O = s->O, all = s->N * s->oh * s->ow, PH = s->H + 2 * s->ph, PW = s->W + 2 * s->pw;
     const int64_t flops = 2 * all * O * s->K, threads = threads_for(flops);
     const int64_t panels = s->G * md_ceil_div(s->og, PANEL), image = PH * PW * s->C, size = s->K * O;
-    const int64_t ragged = s->og % VL ? panels * all * PANEL : 0;
+    const int64_t packed = s->og % VL || (NARROW && s->O > 2 * PANEL) ? panels * all * PANEL : 0;
     const int mr = panel_mr[panel_vectors(s->og)];
     /* Few tiles: the batch is summed in parts, as many whatever the threads, so that the bits are the same. */
     const int64_t most = panels < 8 ? md_min(PART_FLOATS / size, all / PART_PIXELS) : 1;
@@ -124,13 +127,13 @@ static int weight_gradient(const md_array *dw, const md_array *db, const md_arra
     if (!tables || !(w.g = dense(g, MD_SLOT_B, threads))) return MD_NO_MEMORY;
     w.sums = (double *)(tables + corners + s->K);
     if (w.splits > 1) w.dw = (float *)(w.sums + w.splits * O);
-    if (s->ph || s->pw || !md_channels_last(x) || ragged) {
-        float *copy = md_scratch(MD_SLOT_C, (size_t)(s->N * image + ragged) * sizeof(float));
+    if (s->ph || s->pw || !md_channels_last(x) || packed) {
+        float *copy = md_scratch(MD_SLOT_C, (size_t)(s->N * image + packed) * sizeof(float));
         if (!copy) return MD_NO_MEMORY;
         copying c = {.x = x, .to = copy, .rows = PH, .ph = s->ph, .pw = s->pw, .image = image};
         run_tasks(threads, s->N * COPIES, copy_image, &c);
         w.x = copy;
-        if (ragged) {
+        if (packed) {
             w.packed = copy + s->N * image;
             run_tasks(threads, panels, pack_gradient, &w);
         }
@@ -171,6 +174,7 @@ MD_KERNEL(conv2d_backward_weight, 2, 3) {
     }
     int done = taps->data ? MD_NOT_MINE : MD_LOCAL(depthwise_weight)(dw, db, g, x, &s);
     if (done == MD_NOT_MINE && !taps->data) done = MD_LOCAL(product_weight)(dw, db, g, x, &s);
+    if (done == MD_NOT_MINE && !taps->data) done = MD_LOCAL(pixels_weight)(dw, db, g, x, &s);
     if (done == MD_NOT_MINE) done = MD_LOCAL(few_weight)(dw, db, g, taps, x, &s);
     if (done == MD_NOT_MINE && !taps->data) done = MD_LOCAL(tiles_weight)(dw, db, g, x, &s);
     if (done == MD_NOT_MINE) done = MD_LOCAL(winograd_weight)(dw, db, g, taps, x, &s);

@@ -23,6 +23,7 @@ INLINE void grey_row(const int side, const int nv, const int down, const int rig
                      const float *x, int64_t row, int64_t j) {
     const int64_t O = f->s.O, line = f->line, across = f->across, first = row * across * O + j;
     const int pooled = down > 1, relu = f->s.activation, left = whole ? nv * VL : (int)(O - j);
+    const int over = VREGS == 16 && !whole && O <= VL; /* what a vector writes too much its neighbours overwrite */
     float *y = f->y + first;
     vf w[MOST_TAPS][2], bias[2];
 #pragma GCC unroll 2
@@ -62,7 +63,7 @@ INLINE void grey_row(const int side, const int nv, const int down, const int rig
 #pragma GCC unroll 6
                 for (int b = 0; b < right; b++) {
                     const vf sum = activated(acc[b][v], relu);
-                    if (whole) vstore(to + b * O, sum);
+                    if (whole || (over && (right - b) * O >= VL)) vstore(to + b * O, sum);
                     else store_cols(to + b * O, sum, lanes_left);
                 }
         }
@@ -85,16 +86,16 @@ typedef void row_function(const grey *, const float *, int64_t, int64_t);
 typedef struct { int side, vectors, right; row_function *run[2][2]; /* pooled, whole vectors */ } kind;
 
 GREY(3, 1, 4)
+GREY(5, 1, 6)
 #if VREGS == 32
 GREY(3, 2, 4)
-GREY(5, 1, 6)
 #endif
 
 static const kind kinds[] = {
 #if VREGS == 32
-    KIND(3, 2, 4), KIND(5, 1, 6),
+    KIND(3, 2, 4),
 #endif
-    KIND(3, 1, 4),
+    KIND(5, 1, 6), KIND(3, 1, 4),
 };
 
 static const kind *find_kind(int64_t side, int64_t vectors) {

@@ -1,13 +1,15 @@
 /* Few pixels and many channels, as in the last layers of a small image: there are more weights than caches hold, and to read
- * them takes as long as their products. So they are read once, in the order in which they lie (kh, kw, C, O) and without a copy, and
- * a tap of the window meets just the pixels that it reaches: windows at the edges have fewer.
+ * them takes as long as their products. So they are read once, in the order in which they lie (kh, kw, C, O), and a tap of the
+ * window meets just the pixels that it reaches: windows at the edges have fewer.
  *
- *   forward   y[pixel][o]      = sum over taps and c of x[pixel + tap][c] * w[tap][c][o]     a task: some of the rows [tap][c]
- *   by data   dx[pixel + tap][c] = sum over taps and o of g[pixel][o] * w[tap][c][o]         a task: some channels c
+ *   forward     y[pixel][o]        = sum over taps and c of x[pixel + tap][c] * w[tap][c][o]    a task: some of the rows [tap][c]
+ *   by data     dx[pixel + tap][c] = sum over taps and o of g[pixel][o] * w[tap][c][o]          a task: some channels c
+ *   by weights  dw[tap][c][o]      = sum over pixels of x[pixel + tap][c] * g[pixel][o]         a task: some rows of one tap
  *
  * Forward, vectors lie along o; the sums of a few parts of the rows, as many whatever the threads, are added at the end. Panels of
  * these sums, and some channels of the pixels of x, are gathered: in rows of many channels they would meet in few sets of the
- * first cache. By data vectors lie along o too, which is summed over: a tile is dot products. */
+ * first cache. So are narrow panels of w, while the second cache fetches the next rows. By data vectors lie along o too, which is
+ * summed over: a tile is dot products. */
 #include "conv.h"
 
 enum {
@@ -23,14 +25,15 @@ typedef struct { int64_t in, out; } meeting; /* pixels of x and y, that a tap jo
 
 typedef struct {
     conv_shape s;
-    const float *x, *w; /* x: or the gradient of y */
-    float *y;           /* or that of x */
+    const float *x, *w, *g; /* x: or, by data, the gradient of y, which g is */
+    float *y;               /* or that of x or w */
     const float *bias, *residual;
     const meeting *met; /* of each tap, `pixels` of them at most */
     const int64_t *count;
     int64_t pixels, tasks; /* of y; by data */
     int64_t cols;       /* of a task, forward */
     float *sums;        /* [part][panel][pixel][o] */
+    _Atomic int status;
 } few;
 
 static int suits(const conv_shape *s, const md_array *w, int64_t most) {
@@ -70,12 +73,18 @@ static float *prepare(few *f, int64_t sums) {
 
 /* ---- forward ---- */
 
+/* Asks the second cache for some columns of rows [k0, k1) of w. */
+static void fetch_rows(const few *f, int64_t k0, int64_t k1, int64_t j0, int64_t j1) {
+    for (int64_t k = k0; k < k1; k++)
+        for (int64_t j = j0; j < j1; j += 16) __builtin_prefetch(f->w + k * f->s.O + j, 0, 2);
+}
+
 static void rows_task(int64_t task, void *ctx) {
     const few *f = ctx;
     const conv_shape *s = &f->s;
     const int64_t O = s->O, part = task % PARTS, end = s->K * (part + 1) / PARTS;
     const int64_t j0 = task / PARTS * f->cols, j1 = md_min(O, j0 + f->cols);
-    float *const sums = f->sums + part * f->pixels * O, x[MOST_PIXELS * BLOCK];
+    float *const sums = f->sums + part * f->pixels * O, x[MOST_PIXELS * BLOCK], panel[NARROW ? PANEL * BLOCK : 1];
     int64_t along[BLOCK];
     for (int64_t k = 0; k < BLOCK; k++) along[k] = k;
     memset(sums + j0 * f->pixels, 0, (size_t)((j1 - j0) * f->pixels) * sizeof(float));
@@ -90,8 +99,13 @@ static void rows_task(int64_t task, void *ctx) {
             float *y[PANEL_ROWS];
             const int64_t cols = md_min(PANEL, j1 - j);
             const int nv = (int)(cols / VL);
-            const panel_args t = {.k = next - k, .a = a, .off = along, .b = f->w + k * O + j, .ldb = O, .y = y, .cols = (int)cols,
-                                  .add = 1};
+            panel_args t = {.k = next - k, .a = a, .off = along, .b = f->w + k * O + j, .ldb = O, .y = y, .cols = (int)cols, .add = 1};
+            if (NARROW) {
+                const int64_t from = next + BLOCK * (j - j0) / (j1 - j0), to = next + BLOCK * (j - j0 + cols) / (j1 - j0);
+                fetch_rows(f, from, md_min(end, to), j0, j1); /* a share of the next rows */
+                copy_vectors(panel, nv, t.b, O, t.k);
+                t.b = panel, t.ldb = nv * VL;
+            }
             for (int64_t i = 0, rows; i < count; i += rows) {
                 rows = panel_rows(nv, count - i);
                 for (int r = 0; r < rows; r++) {
@@ -186,4 +200,59 @@ int MD_LOCAL(pixels_data)(const md_array *dx, const md_array *g, const md_array 
     f.tasks = md_min(s->C / DOT_CHANNELS, 4 * threads);
     run_tasks(threads, f.tasks, channels_task, &f);
     return MD_DONE;
+}
+
+/* ---- by weights ---- */
+
+/* BLOCK rows of dw, all of one tap: each row is written once, from its begin to its end. */
+static void outer_task(int64_t task, void *ctx) {
+    few *f = ctx;
+    const conv_shape *s = &f->s;
+    const int64_t O = s->O, blocks = md_ceil_div(s->C, BLOCK), tap = task / blocks, c0 = task % blocks * BLOCK;
+    const int64_t channels = md_min(BLOCK, s->C - c0), count = f->count[tap];
+    const meeting *const met = f->met + tap * f->pixels;
+    float x[MOST_PIXELS * BLOCK], *const g = md_scratch(MD_SLOT_C, (size_t)(count * O) * sizeof(float) + 64);
+    int64_t off[MOST_PIXELS];
+    if (!g) {
+        f->status = MD_NO_MEMORY;
+        return;
+    }
+    for (int64_t i = 0; i < count; i++) {
+        off[i] = i * BLOCK;
+        memcpy(x + off[i], f->x + met[i].in * s->C + c0, (size_t)channels * sizeof(float));
+        for (int64_t j = 0; j < O; j += PANEL) {
+            const int64_t cols = md_min(PANEL, O - j);
+            copy_vectors(g + j * count + i * cols, (int)(cols / VL), f->g + met[i].out * O + j, O, 1);
+        }
+    }
+    for (int64_t c = 0, rows; c < channels; c += rows) {
+        rows = panel_rows(PANEL_NV, channels - c);
+        for (int64_t j = 0; j < O; j += PANEL) {
+            const float *a[PANEL_ROWS];
+            float *y[PANEL_ROWS];
+            const int64_t cols = md_min(PANEL, O - j);
+            const panel_args t = {.k = count, .a = a, .off = off, .b = g + j * count, .ldb = cols, .y = y, .cols = (int)cols};
+            for (int i = 0; i < rows; i++) {
+                a[i] = x + c + i;
+                y[i] = f->y + (tap * s->C + c0 + c + i) * O + j;
+            }
+            panel_tile((int)(cols / VL), (int)rows, &t);
+        }
+    }
+}
+
+/* Where panels are wide, other ways write whole lines too. */
+int MD_LOCAL(pixels_weight)(const md_array *dw, const md_array *db, const md_array *g, const md_array *x, const conv_shape *s) {
+    if (!NARROW || !suits(s, dw, MOST_PIXELS)) return MD_NOT_MINE;
+    const int64_t threads = md_get_threads();
+    few f = {.s = *s, .y = (float *)dw->data};
+    if (!prepare(&f, 0) || !(f.x = dense(x, MD_SLOT_D, threads)) || !(f.g = dense(g, MD_SLOT_B, threads))) return MD_NO_MEMORY;
+    run_tasks(threads, s->kh * s->kw * md_ceil_div(s->C, BLOCK), outer_task, &f);
+    for (int64_t j = 0; j < s->O; j += PANEL) {
+        double sums[PANEL] = {0};
+        const int64_t cols = md_min(PANEL, s->O - j);
+        add_columns(sums, (int)(cols / VL), (int)cols, f.g + j, s->O, f.pixels);
+        for (int64_t i = 0; i < cols; i++) ((float *)db->data)[(j + i) * db->stride[0]] = (float)sums[i];
+    }
+    return f.status;
 }

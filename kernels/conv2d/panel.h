@@ -33,6 +33,9 @@ static const int panel_mr[PANEL_NV + 1] = {0, 12, 12, 8, 6};
 static const int panel_mr[PANEL_NV + 1] = {0, 8, 6};
 #endif
 #define PANEL (PANEL_NV * VL) /* columns of a whole panel */
+/* Is a row of a panel no more than a line of the cache? Then rows that lie far apart meet in few sets of the first cache, and
+ * nothing fetches them ahead: it pays to copy them side by side. */
+enum { NARROW = PANEL <= 16 };
 
 /* The first `left` lanes, all where there are more, none where left <= 0. */
 #if defined(__AVX512F__)
@@ -59,6 +62,7 @@ INLINE vf activated(vf x, int activation) {
 INLINE void panel_sums(const int mr, const int nv, const panel_args *t, vf acc[PANEL_ROWS][PANEL_NV]) {
     const float *a[PANEL_ROWS], *b = t->b;
     const int64_t *off = t->off, ldb = t->ldb, K = t->k;
+#pragma GCC unroll 12
     for (int i = 0; i < mr; i++) a[i] = t->a[i];
 #pragma GCC unroll 4
     for (int v = 0; v < nv; v++) {
@@ -82,17 +86,20 @@ INLINE void panel_sums(const int mr, const int nv, const panel_args *t, vf acc[P
 
 INLINE void panel_run(const int mr, const int nv, const panel_args *t) {
     vf acc[PANEL_ROWS][PANEL_NV];
+    const int add = t->add, activation = t->relu;
+    const ptrdiff_t residual = t->residual;
+    float *const *const rows = t->y;
     panel_sums(mr, nv, t, acc);
     if (t->cols == nv * VL) {
 #pragma GCC unroll 12
         for (int i = 0; i < mr; i++)
 #pragma GCC unroll 4
             for (int v = 0; v < nv; v++) {
-                float *y = t->y[i] + v * VL;
+                float *y = rows[i] + v * VL;
                 vf x = acc[i][v];
-                if (t->add) x += vload(y);
-                if (t->residual) x += vload(y + t->residual);
-                vstore(y, activated(x, t->relu));
+                if (add) x += vload(y);
+                if (residual) x += vload(y + residual);
+                vstore(y, activated(x, activation));
             }
         return;
     }
@@ -101,11 +108,11 @@ INLINE void panel_run(const int mr, const int nv, const panel_args *t) {
 #pragma GCC unroll 4
         for (int v = 0; v < nv; v++) {
             const int left = t->cols - v * VL;
-            float *y = t->y[i] + v * VL;
+            float *y = rows[i] + v * VL;
             vf x = acc[i][v];
-            if (t->add) x += load_cols(y, left);
-            if (t->residual) x += load_cols(y + t->residual, left);
-            store_cols(y, activated(x, t->relu), left);
+            if (add) x += load_cols(y, left);
+            if (residual) x += load_cols(y + residual, left);
+            store_cols(y, activated(x, activation), left);
         }
 }
 

@@ -5,7 +5,11 @@
 #include "md.h"
 #include "taps.h"
 
-enum { TAPS = 256, TASK_BYTES = 1 << 15 };
+enum {
+    TAPS = 256,
+    TASK_BYTES = 1 << 15,
+    ABREAST = VREGS == 16 ? 8 : 1, /* vectors of a mean: their sums do not wait for each other, and lines are read in order */
+};
 
 INLINE void store_index(uint8_t *p, vi x) {
     const vb b = __builtin_convertvector(x, vb);
@@ -120,18 +124,29 @@ static void max_rows(int64_t task, void *ctx) {
     }
 }
 
-/* The sum of rows x columns places, over the count, for every channel. */
+/* The sums of rows x columns places, over the count, for `many` vectors of channels. */
+INLINE void mean_vectors(const int many, const float *x, int64_t hs, int64_t ws, int64_t rows, int64_t columns, float count,
+                         float *y) {
+    vf sum[ABREAST];
+#pragma GCC unroll 8
+    for (int v = 0; v < many; v++) sum[v] = (vf){0};
+    for (int64_t h = 0; h < rows; h++)
+        for (int64_t w = 0; w < columns; w++)
+#pragma GCC unroll 8
+            for (int v = 0; v < many; v++) sum[v] += vload(x + h * hs + w * ws + v * VL);
+#pragma GCC unroll 8
+    for (int v = 0; v < many; v++) vstore(y + v * VL, sum[v] / count);
+}
+
+/* The same for every channel. */
 INLINE void mean(const pooling *c, const float *x, int64_t rows, int64_t columns, float count, float *y) {
     const int64_t C = c->image->shape[1], xs = c->image->stride[1], ys = c->out->stride[1];
     const int64_t hs = c->image->stride[2], ws = c->image->stride[3];
     int64_t ch = 0;
-    if (c->vectors)
-        for (; ch + VL <= C; ch += VL) {
-            vf sum = {0};
-            for (int64_t h = 0; h < rows; h++)
-                for (int64_t w = 0; w < columns; w++) sum += vload(x + h * hs + w * ws + ch);
-            vstore(y + ch, sum / count);
-        }
+    if (c->vectors) {
+        for (; ch + ABREAST * VL <= C; ch += ABREAST * VL) mean_vectors(ABREAST, x + ch, hs, ws, rows, columns, count, y + ch);
+        for (; ch + VL <= C; ch += VL) mean_vectors(1, x + ch, hs, ws, rows, columns, count, y + ch);
+    }
     for (; ch < C; ch++) {
         float sum = 0;
         for (int64_t h = 0; h < rows; h++)
