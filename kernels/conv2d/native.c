@@ -14,7 +14,7 @@ enum {
     VERY_FEW_PIXELS = 32, /* of them the weights' own bytes decide: matrix tiles read half as many more */
     UNPACKED_PIXELS = 400, /* for so few, threads would fetch packed weights from one another for longer than they save */
     LONG_SUM = NARROW ? 320 : 1024, /* longer ones are cut into blocks: the error stays small, a narrow panel in the first cache */
-    SUM_BLOCK = NARROW ? 192 : 512,
+    SUM_BLOCK = NARROW ? 288 : 512,
 };
 
 typedef struct {
@@ -70,10 +70,15 @@ static void forward_panel(const forward *f, const float *from, int64_t image, fl
         int64_t in_image = 0;
         for (int64_t pixel = 0, rows; pixel < pixels; pixel += rows) {
             rows = f->taps ? md_min(4 * windows, pixels - pixel) : panel_rows(nv, pixels - pixel);
-            for (int i = 0; i < rows; i++) {
-                a[i] = x + f->corner[in_image];
-                if (++in_image == per_image) in_image = 0, x += image;
-            }
+            if (in_image + PANEL_ROWS < per_image) {
+#pragma GCC unroll 12
+                for (int i = 0; i < PANEL_ROWS; i++) a[i] = x + f->corner[in_image + i];
+                in_image += rows;
+            } else
+                for (int i = 0; i < rows; i++) {
+                    a[i] = x + f->corner[in_image];
+                    if (++in_image == per_image) in_image = 0, x += image;
+                }
             if (f->taps) {
                 for (int i = 0; i < rows / 4; i++) {
                     y[i] = y0 + (pixel / 4 + i) * s->O + o;
@@ -81,7 +86,7 @@ static void forward_panel(const forward *f, const float *from, int64_t image, fl
                 }
                 panel_pool_functions[nv - 1][rows / 4 - 1](&t, taps);
             } else {
-                for (int i = 0; i < rows; i++) y[i] = y0 + (pixel + i) * s->O + o;
+                list_results(y, y0 + pixel * s->O + o, s->O);
                 panel_tile(nv, (int)rows, &t);
             }
         }

@@ -77,10 +77,8 @@ static void weight_task(int64_t task, void *ctx) {
             } else t.b = w->g + pixel * s->O + o, t.ldb = s->O;
             for (int64_t k = k0, rows; k < k1; k += rows) {
                 rows = panel_rows(nv, k1 - k);
-                for (int i = 0; i < rows; i++) {
-                    a[i] = w->x + n * w->image + w->way[k + i] + group * s->cg;
-                    y[i] = dw + (k + i) * s->O + o;
-                }
+                for (int i = 0; i < rows; i++) a[i] = w->x + n * w->image + w->way[k + i] + group * s->cg;
+                list_results(y, dw + k * s->O + o, s->O);
                 panel_tile(nv, (int)rows, &t);
             }
             if (k0 == 0) add_columns(sums, nv, (int)cols, t.b, t.ldb, t.k);
@@ -255,11 +253,16 @@ static void data_task(int64_t task, void *ctx) {
                 int64_t u = u0, v = 0;
                 for (int64_t pixel = 0, rows; pixel < pixels; pixel += rows) {
                     rows = panel_rows(nv, pixels - pixel);
-                    for (int i = 0; i < rows; i++) {
-                        a[i] = d->g + ((n * s->oh + u) * s->ow + v) * s->O + group * s->og;
-                        y[i] = strip + (u * s->sh + down - r0) * line + v * s->sw * s->C + right + j;
-                        if (++v == s->ow) v = 0, u++;
-                    }
+                    if (v + PANEL_ROWS < s->ow) {
+                        list_factors(a, d->g + ((n * s->oh + u) * s->ow + v) * s->O + group * s->og, s->O);
+                        list_results(y, strip + (u * s->sh + down - r0) * line + v * s->sw * s->C + right + j, s->sw * s->C);
+                        v += rows;
+                    } else
+                        for (int i = 0; i < rows; i++) {
+                            a[i] = d->g + ((n * s->oh + u) * s->ow + v) * s->O + group * s->og;
+                            y[i] = strip + (u * s->sh + down - r0) * line + v * s->sw * s->C + right + j;
+                            if (++v == s->ow) v = 0, u++;
+                        }
                     panel_tile(nv, (int)rows, &t);
                 }
             }

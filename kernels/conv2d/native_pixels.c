@@ -108,10 +108,8 @@ static void rows_task(int64_t task, void *ctx) {
             }
             for (int64_t i = 0, rows; i < count; i += rows) {
                 rows = panel_rows(nv, count - i);
-                for (int r = 0; r < rows; r++) {
-                    a[r] = x + (i + r) * BLOCK;
-                    y[r] = sums + j * f->pixels + met[i + r].out * cols;
-                }
+                list_factors(a, x + i * BLOCK, BLOCK);
+                for (int r = 0; r < rows; r++) y[r] = sums + j * f->pixels + met[i + r].out * cols;
                 panel_tile(nv, (int)rows, &t);
             }
         }
@@ -232,10 +230,8 @@ static void outer_task(int64_t task, void *ctx) {
             float *y[PANEL_ROWS];
             const int64_t cols = md_min(PANEL, O - j);
             const panel_args t = {.k = count, .a = a, .off = off, .b = g + j * count, .ldb = cols, .y = y, .cols = (int)cols};
-            for (int i = 0; i < rows; i++) {
-                a[i] = x + c + i;
-                y[i] = f->y + (tap * s->C + c0 + c + i) * O + j;
-            }
+            list_factors(a, x + c, 1);
+            list_results(y, f->y + (tap * s->C + c0 + c) * O + j, O);
             panel_tile((int)(cols / VL), (int)rows, &t);
         }
     }
