@@ -73,7 +73,8 @@ INLINE void vstore_part(float *p, vf x, int n) { _mm512_mask_storeu_ps(p, (__mma
 static const int32_t v_first[2 * VL] = {-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0};
 INLINE vf vload_part(const float *p, int n, float fill) {
     const __m256i mask = _mm256_loadu_si256((const __m256i *)(v_first + VL - n));
-    return (vf)_mm256_blendv_ps((__m256)vset(fill), _mm256_maskload_ps(p, mask), _mm256_castsi256_ps(mask));
+    const __m256 x = _mm256_maskload_ps(p, mask);
+    return fill == 0 ? (vf)x : (vf)_mm256_blendv_ps((__m256)vset(fill), x, _mm256_castsi256_ps(mask));
 }
 /* Whole pieces that overlap: some processors take twenty cycles for a store under a mask. */
 INLINE void vstore_part(float *p, vf x, int n) {

@@ -264,6 +264,7 @@ def test_transformer_encoder_is_pytorchs(options, call):
 @pytest.mark.filterwarnings("ignore:enable_nested_tensor")
 def test_transformer_is_pytorchs(options, masks):
     torch = pytest.importorskip("torch", reason="compares with PyTorch, which is not installed")
+    torch.manual_seed(0)
     ours, theirs = (package.Transformer(8, 2, 2, 2, 20, 0.0, **options) for package in (nn, torch.nn))
     assert ours.load_state_dict(theirs.state_dict()) == ([], [])
     x, x2 = both(torch, *[(3, 7, 8) if options.get("batch_first") else (7, 3, 8)] * 2)
