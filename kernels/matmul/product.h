@@ -6,6 +6,8 @@
  *         block of rows   ROWS at most: their part of a stays there too, packed or where it is
  *           panel of columns, tile of rows
  *
+ * With few registers (PACK_BOTH, tiles.h) a is packed before the chunks, so that both operands of a tile are panels.
+ *
  * A task packs for itself, though several may pack the same: what another core has just written is slow to fetch. */
 #ifndef MD_PRODUCT_H
 #define MD_PRODUCT_H
@@ -20,8 +22,10 @@ enum { KC = 512, ROWS = 96, PACKED_BYTES = 1 << 20 };
 enum { KC = 256, ROWS = 96, PACKED_BYTES = 1 << 17 };
 #endif
 enum {
-    TOGETHER = 16, AHEAD = 12, /* vectors of a row of b that are packed in one go, and so many rows before they are asked for */
-    THIN_KC = 64,/* block of k where a few rows read b in place: so many pages of it are open at a time */
+    MOST_ROWS = 16 * ROWS, /* of which a task has a packed at a time */
+    TOGETHER = 16, AHEAD = 12, /* vectors of a row of b that are packed in one go; rows before which they are asked for */
+    OUTER_K = 8, /* nearly a product of a column with a row: to write y is most of the work */
+    THIN_KC = 64, /* block of k where a few rows read b in place: so many pages of it are open at a time */
     DOT_KC = 4096 /* numbers of a that dot products keep near */
 };
 
@@ -144,7 +148,7 @@ static void one_tile(const product *c, const operands *from, int64_t m, int64_t 
  * more than to read the tile's rows of a for each panel: the panel stays in the first cache, else the rows do. */
 static void block(const product *c, const operands *from, int64_t m1, int64_t j1) {
     const int64_t width = c->nv * LANES;
-    if (PACK_BOTH && c->K > 8) {
+    if (PACK_BOTH && c->K > OUTER_K) {
         for (int64_t j = from->j0; j < j1; j += width)
             for (int64_t m = from->m0, rows; m < m1; m += rows) one_tile(c, from, m, rows = tile_rows(m1 - m, c->mr), j);
         return;
@@ -165,7 +169,8 @@ static void tile_task(const product *c, int64_t m0, int64_t m1, int64_t n0, int6
         if (!c->packed_from) chunk = md_ceil_div(panels, md_ceil_div(panels, fit));
         b = md_scratch(MD_SLOT_B, (size_t)(c->packed_from ? width : chunk * width) * (size_t)kc_most * sizeof(REAL));
     }
-    if (c->pack_a) a = md_scratch(MD_SLOT_A, (size_t)((PACK_BOTH ? m1 - m0 : md_min(m1 - m0, ROWS)) * kc_most + LANES) * sizeof(REAL));
+    const int64_t rows_of_a = PACK_BOTH ? m1 - m0 : md_min(m1 - m0, ROWS);
+    if (c->pack_a) a = md_scratch(MD_SLOT_A, (size_t)(rows_of_a * kc_most + LANES) * sizeof(REAL));
     if ((c->pack_a && !a) || (to_pack && !b)) {
         *c->status = MD_NO_MEMORY;
         return;
@@ -218,8 +223,11 @@ static void dot_task(const product *c, int64_t m0, int64_t m1, int64_t n0, int64
 
 static void task(int64_t index, void *ctx) {
     const product *c = ctx;
-    const int64_t m = index / c->across * c->rows, n = index % c->across * c->cols;
-    (c->dots ? dot_task : tile_task)(c, m, md_min(c->M, m + c->rows), n, md_min(c->N, n + c->cols));
+    const int64_t m0 = index / c->across * c->rows, m1 = md_min(c->M, m0 + c->rows);
+    const int64_t n0 = index % c->across * c->cols, n1 = md_min(c->N, n0 + c->cols);
+    if (c->dots) dot_task(c, m0, m1, n0, n1);
+    else if (!PACK_BOTH) tile_task(c, m0, m1, n0, n1);
+    else for (int64_t m = m0; m < m1; m += MOST_ROWS) tile_task(c, m, md_min(m1, m + MOST_ROWS), n0, n1);
 }
 
 /* The width of panels that wastes least: a last panel of one vector costs a third more than its share. */
@@ -262,7 +270,7 @@ static void make_plan(product *c, int threads, int constant) {
     c->nv = choose_nv(M, N);
     c->mr = max_rows[c->nv];
     const int64_t width = c->nv * LANES;
-    const int outer = PACK_BOTH && K <= 8; /* nearly a product of a column with a row: to write y is most of the work */
+    const int outer = PACK_BOTH && K <= OUTER_K;
     const int direct = c->b_ns == 1 && (M <= 3 || (!constant && (M <= 32 || N <= 2 * width || outer)));
     c->packed_from = !direct ? 0 : N % LANES ? N / width * width : N;
     c->pack_a = (c->a_ks != 1 && (c->a_ms != 1 || K > 64)) || (PACK_BOTH && N >= 320 && M > 8 && !outer);
