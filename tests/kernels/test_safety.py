@@ -109,7 +109,7 @@ for megabytes in [*range(0, 40), 4000]:
                        (lambda: kernels.conv2d_backward_data(x, w, x.shape, padding=1), 72),
                        (lambda: kernels.matmul(a, b), 1200)]:
         try:
-            right = run().max() == value
+            right = abs(run().max() - value) < 1e-3  # Winograd's sums are rounded
         except MemoryError:
             raised += 1
         else:
