@@ -133,7 +133,7 @@ static void el_task(int64_t index, void *ctx) {
 /* Runs the loop over the output a[0] and `operands` operands of its shape after broadcasting. An absent operand is the number
  * among the `scalars`, in the output's dtype. */
 __attribute__((unused)) static int el_map(const md_array *given, int operands, const double *scalars, const double *p,
-                                             el_loop run, el_loop by_numbers) {
+                                          el_loop run, el_loop by_numbers) {
     md_array a[1 + EL_OPERANDS];
     elements e = {.operands = operands, .size = md_size(&given[0]), .run = run, .by_numbers = by_numbers, .p = p};
     _Alignas(8) char number[EL_OPERANDS][8];

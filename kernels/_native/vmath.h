@@ -75,6 +75,7 @@ INLINE vf vexp_reduced(vf r) {
     return p * r + 1.0f;
 }
 
+/* exp(x) for x <= 89. */
 INLINE vf vexp_at_most_89(vf x) {
     vf r;
     const vf n = vreduce(vat_least(x, -104.0f), &r);

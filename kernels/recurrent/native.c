@@ -72,8 +72,10 @@ static void add_back(const sequence *s, cell_lines *l, int64_t t, int64_t r, int
         add_lines(l, s->out + gates + g, s->row, units);
     }
     if (s->dy) add_lines(l, s->dy + (t * s->N + r) * s->H + j, s->H, units);
-    if (s->cs) add_lines(l, cell_before(s, t, r) + j, s->H, units);
-    if (s->cs) add_lines(l, cell_after(s, t, r) + j, s->H, units);
+    if (s->cs) {
+        add_lines(l, cell_before(s, t, r) + j, s->H, units);
+        add_lines(l, cell_after(s, t, r) + j, s->H, units);
+    }
     if (s->hs) add_lines(l, (s->gates_of ? before : after)(s, t, r) + j, s->H, units);
 }
 

@@ -23,11 +23,17 @@ class UninitializedParameter(Parameter):
 
 
 class Lazy(Module):
-    """What lazy layers share. A subclass is also one of the layer that it becomes, cls_to_become, at the first call or when a
-    state dict is loaded; its options are that layer's without the first, the size of the input.
+    """What lazy layers share. One is also of the class, its last base, that it becomes at the first call or when a state dict
+    is loaded: cls_to_become. Its options are that layer's without the first, the size of the input.
     """
 
     cls_to_become = None
+
+    def __init_subclass__(cls):
+        *shared, layer = cls.__bases__
+        if shared:
+            cls.cls_to_become = layer
+            cls.__doc__ = f"The size of the input is that of the first one. {layer.__doc__}"
 
     def __init__(self, *args, **kwargs):
         super().__init__(0, *args, **kwargs)
@@ -83,9 +89,6 @@ def before_loading(module, state_dict, prefix, *_):
 
 
 class LazyLinear(Lazy, Linear):
-    __doc__ = f"Linear whose in_features is the size of the first input's last axis. {Linear.__doc__}"
-    cls_to_become = Linear
-
     def size_of(self, input):
         return input.shape[-1]
 
@@ -101,18 +104,15 @@ class LazyConvolution(Lazy):
 
 
 class LazyConv1d(LazyConvolution, Conv1d):
-    __doc__ = f"in_channels is the first input's. {Conv1d.__doc__}"
-    cls_to_become = Conv1d
+    pass
 
 
 class LazyConv2d(LazyConvolution, Conv2d):
-    __doc__ = f"in_channels is the first input's. {Conv2d.__doc__}"
-    cls_to_become = Conv2d
+    pass
 
 
 class LazyConv3d(LazyConvolution, Conv3d):
-    __doc__ = f"in_channels is the first input's. {Conv3d.__doc__}"
-    cls_to_become = Conv3d
+    pass
 
 
 class LazyTransposedConvolution(LazyConvolution):
@@ -123,18 +123,15 @@ class LazyTransposedConvolution(LazyConvolution):
 
 
 class LazyConvTranspose1d(LazyTransposedConvolution, ConvTranspose1d):
-    __doc__ = f"in_channels is the first input's. {ConvTranspose1d.__doc__}"
-    cls_to_become = ConvTranspose1d
+    pass
 
 
 class LazyConvTranspose2d(LazyTransposedConvolution, ConvTranspose2d):
-    __doc__ = f"in_channels is the first input's. {ConvTranspose2d.__doc__}"
-    cls_to_become = ConvTranspose2d
+    pass
 
 
 class LazyConvTranspose3d(LazyTransposedConvolution, ConvTranspose3d):
-    __doc__ = f"in_channels is the first input's. {ConvTranspose3d.__doc__}"
-    cls_to_become = ConvTranspose3d
+    pass
 
 
 class LazyNorm(Lazy):
@@ -145,18 +142,15 @@ class LazyNorm(Lazy):
 
 
 class LazyBatchNorm1d(LazyNorm, BatchNorm1d):
-    __doc__ = f"num_features is the first input's. {BatchNorm1d.__doc__}"
-    cls_to_become = BatchNorm1d
+    pass
 
 
 class LazyBatchNorm2d(LazyNorm, BatchNorm2d):
-    __doc__ = f"num_features is the first input's. {BatchNorm2d.__doc__}"
-    cls_to_become = BatchNorm2d
+    pass
 
 
 class LazyBatchNorm3d(LazyNorm, BatchNorm3d):
-    __doc__ = f"num_features is the first input's. {BatchNorm3d.__doc__}"
-    cls_to_become = BatchNorm3d
+    pass
 
 
 class LazyInstanceNorm(LazyNorm):
@@ -170,15 +164,12 @@ class LazyInstanceNorm(LazyNorm):
 
 
 class LazyInstanceNorm1d(LazyInstanceNorm, InstanceNorm1d):
-    __doc__ = f"num_features is the first input's. {InstanceNorm1d.__doc__}"
-    cls_to_become = InstanceNorm1d
+    pass
 
 
 class LazyInstanceNorm2d(LazyInstanceNorm, InstanceNorm2d):
-    __doc__ = f"num_features is the first input's. {InstanceNorm2d.__doc__}"
-    cls_to_become = InstanceNorm2d
+    pass
 
 
 class LazyInstanceNorm3d(LazyInstanceNorm, InstanceNorm3d):
-    __doc__ = f"num_features is the first input's. {InstanceNorm3d.__doc__}"
-    cls_to_become = InstanceNorm3d
+    pass
