@@ -23,6 +23,7 @@ from .ops.decomposition import (
 )
 from .ops.decomposition import solve as solve_matrices
 from .ops.dtypes import finfo
+from .ops.index import normal_axis
 
 __all__ = [
     "cholesky", "cross", "det", "diagonal", "eigh", "eigvalsh", "inv", "matmul", "matrix_norm", "matrix_power", "matrix_rank",
@@ -121,7 +122,8 @@ def svdvals(x):
 
 
 def pinv(x, *, rtol=None):
-    """The inverse of Moore and Penrose. rtol: singular values up to this times the largest count as 0; None: max(M, N) eps.
+    """The inverse of Moore and Penrose. rtol: singular values up to this, a number or one per matrix, times the largest count
+    as 0; None: max(M, N) eps.
 
     Shape: (..., M, N) -> (..., N, M). The derivative takes the rank as constant.
     """
@@ -134,13 +136,15 @@ def default_rtol(x):
 
 
 def matrix_rank(x, *, rtol=None):
-    """How many singular values are above rtol times the largest; None: max(M, N) eps. No derivative: integers.
+    """How many singular values are above rtol, a number or one per matrix, times the largest; None: max(M, N) eps. No
+    derivative: integers.
 
     Shape: (..., M, N) -> (...).
     """
     s = svdvals(x.detach() if isinstance(x, Tensor) else x)
-    largest = ops.max(s, axis=-1, keepdims=True) if s.shape[-1] else 0.0
-    return ops.count_nonzero(s > largest * (default_rtol(x) if rtol is None else rtol), axis=-1)
+    largest = ops.max(s, axis=-1) if s.shape[-1] else 0.0
+    limit = ops.asarray(largest * (default_rtol(x) if rtol is None else rtol))
+    return ops.count_nonzero(s > ops.expand_dims(limit, -1), axis=-1)
 
 
 def matrix_power(x, n):
@@ -153,7 +157,7 @@ def matrix_power(x, n):
     if n < 0:
         return matrix_power(inv(x), -n)
     if n == 0:
-        return on_diagonal(ops.ones_like(x[..., 0]))
+        return on_diagonal(ops.ones_like(ops.diagonal(x, 0, -2, -1)))
     result = None
     while n:  # by repeated squaring
         if n % 2:
@@ -204,9 +208,10 @@ def matrix_norm(x, ord="fro", axis=(-2, -1), keepdims=False):
 
     Shape: x's without the two axes, or with ones for them. Raises ValueError for another ord.
     """
-    if len(axis) != 2 or axis[0] % x.ndim == axis[1] % x.ndim:
+    axes = tuple(normal_axis("matrix_norm", a, x.ndim) for a in axis)
+    if len(axes) != 2 or axes[0] == axes[1]:
         raise ValueError(f"matrix_norm: axis={axis}: two different axes expected")
-    x = ops.moveaxis(x, tuple(axis), (-2, -1))
+    x = ops.moveaxis(x, axes, (-2, -1))
     if ord == "fro":
         y = ops.norm(x, 2, (-2, -1))
     elif ord == "nuc":
@@ -218,7 +223,7 @@ def matrix_norm(x, ord="fro", axis=(-2, -1), keepdims=False):
         y = (ops.max if ord > 0 else ops.min)(sums, axis=-1)
     else:
         raise ValueError(f"matrix_norm: ord={ord!r}: 'fro', 'nuc', 1, -1, 2, -2, inf or -inf expected")
-    return ops.expand_dims(y, tuple(sorted(a % x.ndim for a in axis))) if keepdims else y
+    return ops.expand_dims(y, tuple(sorted(axes))) if keepdims else y
 
 
 @aliased

@@ -7,7 +7,7 @@ import numpy as np
 from ..autograd import Tensor
 from ..autograd.tensor import as_array, wrap
 
-FLOAT = np.dtype("float32")
+FLOAT, COMPLEX = np.dtype("float32"), np.dtype("complex64")
 
 
 def _leaf(array, requires_grad, device=None):
@@ -33,6 +33,7 @@ def _shape(name, sizes):
 
 def tensor(data, dtype=None, device=None, requires_grad=False):
     """A tensor with its own copy of numbers, nested lists, an array or a tensor."""
+    data = _opened(data)
     array = as_array(data, dtype, device)
     source = data.array if isinstance(data, Tensor) else data
     if hasattr(source, "dtype") and not isinstance(source, np.generic) and _may_share(array, source):
@@ -40,20 +41,32 @@ def tensor(data, dtype=None, device=None, requires_grad=False):
     return _leaf(array, requires_grad)
 
 
+def _opened(obj):
+    """The memory of an object that is no array but shows it, as an array; anything else as it is."""
+    if hasattr(obj, "dtype") or isinstance(obj, (int, float, complex, list, tuple, bytes)):
+        return obj
+    if hasattr(obj, "__dlpack__"):
+        return np.from_dlpack(obj)
+    try:
+        return np.asarray(memoryview(obj))
+    except TypeError:  # no buffer
+        return obj
+
+
 def _may_share(array, source):
     return array is source or (isinstance(array, np.ndarray) and np.may_share_memory(array, source))
 
 
 def asarray(obj, dtype=None, device=None, copy=None, requires_grad=False):
-    """A tensor of numbers, nested lists, an array or a tensor; memory is shared where it can be.
+    """A tensor of numbers, nested lists, an array, a tensor or what shows its memory (DLPack, the buffer protocol), which is
+    shared where it can be.
 
     copy: True always copies; False raises ValueError where a copy would be needed; None copies where needed.
     A tensor given without dtype and copy is returned as it is, on the tape.
     """
     if isinstance(obj, Tensor) and copy is not True and (dtype is None or obj.dtype == dtype) and not requires_grad:
         return obj
-    if not hasattr(obj, "dtype") and hasattr(obj, "__dlpack__"):
-        obj = np.from_dlpack(obj)
+    obj = _opened(obj)
     array = as_array(obj, dtype, device)
     source = obj.array if isinstance(obj, Tensor) else obj
     shared = hasattr(source, "dtype") and _may_share(array, source)
@@ -136,9 +149,13 @@ def arange(start, stop=None, step=1, dtype=None, device=None, requires_grad=Fals
 
 
 def linspace(start, stop, num, dtype=None, device=None, endpoint=True, requires_grad=False):
-    """`num` evenly spaced numbers from start to stop, which is left out under endpoint=False; float32 by default."""
+    """`num` evenly spaced numbers from start to stop, which is left out under endpoint=False.
+
+    float32 by default, complex64 where start or stop is complex.
+    """
     start, stop = (x.item() if isinstance(x, Tensor) else x for x in (start, stop))
-    return _leaf(np.linspace(start, stop, num, endpoint=endpoint, dtype=dtype or FLOAT), requires_grad, device)
+    default = COMPLEX if isinstance(start, complex) or isinstance(stop, complex) else FLOAT
+    return _leaf(np.linspace(start, stop, num, endpoint=endpoint, dtype=dtype or default), requires_grad, device)
 
 
 def eye(n_rows, n_cols=None, k=0, dtype=None, device=None, requires_grad=False):

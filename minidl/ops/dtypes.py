@@ -2,6 +2,8 @@
 
 bfloat16 is not among them: NumPy has no such type.
 """
+from typing import NamedTuple
+
 import numpy as np
 
 from ..autograd import Tensor
@@ -50,9 +52,23 @@ def isdtype(dtype, kind):
     return np.dtype(dtype) == np.dtype(kind)
 
 
+class FloatLimits(NamedTuple):
+    """What finfo gives. Python's floats, which leave a tensor's dtype as it is; `tiny` and `resolution` as in PyTorch."""
+    bits: int
+    eps: float
+    max: float
+    min: float
+    smallest_normal: float
+    tiny: float
+    resolution: float
+    dtype: np.dtype
+
+
 def finfo(dtype):
     """Limits of a floating-point dtype, or of a tensor's: bits, eps, max, min, smallest_normal, dtype."""
-    return np.finfo(getattr(dtype, "dtype", dtype))
+    limits = np.finfo(getattr(dtype, "dtype", dtype))
+    eps, top, bottom, normal = (float(x) for x in (limits.eps, limits.max, limits.min, limits.smallest_normal))
+    return FloatLimits(limits.bits, eps, top, bottom, normal, normal, 10.0 ** -limits.precision, limits.dtype)
 
 
 def iinfo(dtype):
@@ -76,8 +92,8 @@ class ArrayNamespaceInfo:
         return ["cpu"]
 
     def dtypes(self, *, device=None, kind=None):
-        """{name: dtype} of all dtypes, or of one kind or a tuple of kinds."""
-        return {d.name: d for d in (bool, *KINDS["numeric"]) if kind is None or isdtype(d, kind)}
+        """{name: dtype} of the standard's dtypes, float16 not among them; of one kind or a tuple of kinds, or all."""
+        return {d.name: d for d in (bool, *KINDS["numeric"]) if d != float16 and (kind is None or isdtype(d, kind))}
 
 
 def __array_namespace_info__():

@@ -8,8 +8,15 @@ from .index import where
 
 
 @op
-def astype(x, dtype, copy=True):
-    """The values in another dtype; copy=False shares memory where it is x's already. d/dx = 1, in x's dtype. Shape: kept."""
+def astype(x, dtype, copy=True, device=None):
+    """The values in another dtype; copy=False shares memory where it is x's already. d/dx = 1, in x's dtype. Shape: kept.
+
+    Raises TypeError for complex numbers as real ones: real(x) or imag(x) says which part; ValueError for another device.
+    """
+    if device is not None and device != getattr(x, "device", "cpu"):
+        raise ValueError(f"astype: device={device!r}: {getattr(x, 'device', 'cpu')!r} expected")
+    if x.dtype.kind == "c" and np.dtype(dtype).kind in "iuf":
+        raise TypeError(f"astype: {x.dtype} as {np.dtype(dtype)}: a complex dtype expected, or real(x) or imag(x) first")
     return x.astype(dtype, copy=copy)
 
 

@@ -125,7 +125,7 @@ def take(x, indices, axis=None):
     """
     if axis is None:
         return getitem(x.reshape(-1), indices)
-    return getitem(x, (slice(None),) * _normal("take", axis, x.ndim) + (indices,))
+    return getitem(x, (slice(None),) * normal_axis("take", axis, x.ndim) + (indices,))
 
 
 @op
@@ -164,7 +164,7 @@ def gather(x, axis, index):
 
     Shapes: index has x's number of axes, none longer than x's but `axis`; result as index.
     """
-    axis = _normal("gather", axis, x.ndim)
+    axis = normal_axis("gather", axis, x.ndim)
     if index.ndim != x.ndim or any(m > n for i, (m, n) in enumerate(zip(index.shape, x.shape)) if i != axis):
         raise ValueError(f"gather: x {x.shape}, index {index.shape}: as many axes, none longer but axis {axis} expected")
     lines = getitem(x, tuple(slice(None) if i == axis else slice(n) for i, n in enumerate(index.shape)))
@@ -257,8 +257,8 @@ def _matrix(name, x):
     return x
 
 
-def _normal(name, axis, ndim):
-    """A non-negative axis."""
+def normal_axis(name, axis, ndim):
+    """A non-negative axis. Raises IndexError for one that is not there."""
     if not -ndim <= axis < ndim:
         raise IndexError(f"{name}: axis {axis}: between {-ndim} and {ndim - 1} expected for {ndim} axes")
     return axis % ndim

@@ -11,6 +11,8 @@ from ..autograd.waiting import wait
 from . import joining
 from .activation import relu_backward
 from .aliases import aliased
+from .elementwise import conj
+from .index import normal_axis
 from .reduce import sum
 from .shape import broadcast_to, expand_dims, moveaxis, permute_dims, reshape
 
@@ -169,14 +171,18 @@ def matrix_transpose_vjp(g):
 
 @aliased
 def vecdot(x1, x2, axis=-1):
-    """The sum of products along an axis of both. d/dx1 = x2, d/dx2 = x1. Shapes broadcast, without the axis."""
+    """The sum of products along an axis of both, of x1's conjugates where it is complex. d/dx1 = x2, d/dx2 = x1.
+
+    The dtype is the product's: small integers stay small. Shapes broadcast, without the axis.
+    """
     if axis >= 0:
         raise ValueError(f"vecdot: axis {axis}: a negative axis expected, counted from the last of both")
     if x1.ndim == 0 or x2.ndim == 0 or x1.shape[axis] != x2.shape[axis]:
         raise ValueError(f"vecdot: {x1.shape} and {x2.shape}: axis {axis} of equal size in both expected")
     if axis != -1:
         x1, x2 = moveaxis(x1, axis, -1), moveaxis(x2, axis, -1)
-    return sum(x1 * x2, axis=-1)
+    products = (conj(x1) if x1.dtype.kind == "c" else x1) * x2
+    return sum(products, axis=-1, dtype=products.dtype if products.dtype.kind in "iu" else None)
 
 
 @aliased
@@ -188,7 +194,7 @@ def tensordot(x1, x2, axes=2):
     if isinstance(axes, int):
         left, right = list(range(x1.ndim - axes, x1.ndim)), list(range(axes))
     else:
-        left, right = ([a % x.ndim for a in (pair if isinstance(pair, (tuple, list)) else (pair,))]
+        left, right = ([normal_axis("tensordot", a, x.ndim) for a in (pair if isinstance(pair, (tuple, list)) else (pair,))]
                        for x, pair in zip((x1, x2), axes))
     if [x1.shape[a] for a in left] != [x2.shape[a] for a in right]:
         raise ValueError(f"tensordot: {x1.shape} over {left}, {x2.shape} over {right}: equal sizes expected")

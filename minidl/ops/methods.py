@@ -79,7 +79,7 @@ def view_as(x, other):
 def permute(x, *axes):
     """The axes in another order: x.permute(0, 2, 1) or x.permute((0, 2, 1)). Negative axes count from the last."""
     axes = axes[0] if len(axes) == 1 and isinstance(axes[0], (tuple, list)) else axes
-    return shape.permute_dims(x, tuple(a % x.ndim for a in axes))
+    return shape.permute_dims(x, tuple(index.normal_axis("permute", a, x.ndim) for a in axes))
 
 
 def transpose(x, *axes):

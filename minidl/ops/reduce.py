@@ -9,7 +9,7 @@ from ..kernels import large, plain
 from .aliases import aliased
 from .creation import ones_like
 from .elementwise import as_float, exp
-from .index import getitem, where
+from .index import getitem, normal_axis, where
 from .shape import broadcast_to, concat, expand_dims, flip, moveaxis, reshape
 
 
@@ -238,7 +238,7 @@ def diff(x, n=1, axis=-1, prepend=None, append=None):
         raise ValueError(f"diff: n={n}: at least 0 expected")
     if prepend is not None or append is not None:
         x = concat([part for part in (prepend, x, append) if part is not None], axis)
-    lead = (slice(None),) * (axis % x.ndim)
+    lead = (slice(None),) * normal_axis("diff", axis, x.ndim)
     for _ in range(n):
         x = getitem(x, (*lead, slice(1, None))) - getitem(x, (*lead, slice(None, -1)))
     return x

@@ -7,7 +7,7 @@ from .. import kernels
 from ..autograd import op
 from ..autograd.engine import sum_to
 from .aliases import aliased
-from .index import getitem, place
+from .index import getitem, normal_axis, place
 
 
 @op(view=True)
@@ -86,7 +86,7 @@ def flatten(x, start_dim=0, end_dim=-1):
     """The axes from start_dim to end_dim as one. d/dx = 1. Shape: (..., their product, ...)."""
     if x.ndim == 0:
         return reshape(x, (1,))
-    first, last = start_dim % x.ndim, end_dim % x.ndim
+    first, last = (normal_axis("flatten", a, x.ndim) for a in (start_dim, end_dim))
     if first > last:
         raise ValueError(f"flatten: start_dim={start_dim}, end_dim={end_dim}: start_dim must not come after end_dim")
     return reshape(x, x.shape[:first] + (math.prod(x.shape[first:last + 1]),) + x.shape[last + 1:])
@@ -99,8 +99,8 @@ def ravel(x):
 
 def moveaxis(x, source, destination):
     """Axes moved to new places, the others in their order. d/dx = 1."""
-    source = [a % x.ndim for a in (source if isinstance(source, (tuple, list)) else (source,))]
-    destination = [a % x.ndim for a in (destination if isinstance(destination, (tuple, list)) else (destination,))]
+    source, destination = ([normal_axis("moveaxis", a, x.ndim) for a in (axes if isinstance(axes, (tuple, list)) else (axes,))]
+                           for axes in (source, destination))
     if len(source) != len(destination) or len(set(source)) != len(source) or len(set(destination)) != len(destination):
         raise ValueError(f"moveaxis: source {source}, destination {destination}: as many, none twice, expected")
     order = [a for a in range(x.ndim) if a not in source]
@@ -251,7 +251,7 @@ def repeat(x, repeats, axis=None):
     """Each entry along an axis `repeats` times, an int or one per entry; axis=None flattens. d/dx = 1, summed."""
     if axis is None:
         x, axis = reshape(x, (-1,)), 0
-    axis %= x.ndim
+    axis = normal_axis("repeat", axis, x.ndim)
     if isinstance(repeats, int):
         before, after = x.shape[:axis + 1], x.shape[axis + 1:]
         wide = broadcast_to(expand_dims(x, axis + 1), (*before, repeats, *after))

@@ -65,8 +65,11 @@ def searchsorted(x1, x2, side="left", sorter=None):
 
 @op
 def unique_values(x):
-    """The distinct values, sorted; no derivative: the number of results depends on the values. Shape: (count,)."""
-    return np.unique(x)
+    """The distinct values, sorted, every NaN one of its own; no derivative: how many there are depends on the values.
+
+    Shape: (count,).
+    """
+    return np.unique(x, equal_nan=False)
 
 
 def unique_all(x):

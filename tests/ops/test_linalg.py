@@ -107,6 +107,10 @@ def test_a_convolution_by_transforms():
 def test_rank():
     x = np.diag([1.0, 1e-3, 1e-20])
     assert m.linalg.matrix_rank(m.tensor(x)).item() == 2 and m.linalg.matrix_rank(m.tensor(x), rtol=0.01).item() == 1
+    pair = m.stack([m.tensor(x[:2, :2]), m.eye(2, dtype="float64")])
+    assert m.linalg.matrix_rank(pair, rtol=m.tensor([0.01, 0.5])).tolist() == [1, 2]
+    assert m.linalg.matrix_rank(m.ones((2, 0, 3))).tolist() == [0, 0]
+    assert m.linalg.matrix_power(m.ones((2, 0, 0)), 0).shape == (2, 0, 0)
 
 
 @pytest.mark.parametrize("call, error, message", [

@@ -303,7 +303,7 @@ def test_namespace_and_inspection():
     assert info.default_device() in info.devices() == [m.ones(1).device]
     assert info.capabilities()["boolean indexing"]
     assert set(info.dtypes(kind=("bool", "unsigned integer"))) == {"bool", "uint8", "uint16", "uint32", "uint64"}
-    assert len(info.dtypes()) == 14
+    assert len(info.dtypes()) == 13 and "float16" not in info.dtypes(kind="real floating")  # the standard's alone
     assert m.isdtype(m.float32, "real floating") and m.isdtype(m.int8, (m.int8, "bool")) and not m.isdtype(m.bool, "numeric")
     assert m.can_cast(m.ones(1), m.float64) and not m.can_cast(m.float64, m.float32)
     assert m.finfo(m.float32).eps == np.finfo("float32").eps == m.finfo(m.ones(1)).eps and m.iinfo(m.int8).max == 127
@@ -321,6 +321,16 @@ broadcast_to concat expand_dims flip moveaxis permute_dims repeat reshape roll s
 matrix_transpose tensordot vecdot take take_along_axis arange asarray empty empty_like eye from_dlpack full full_like linspace
 meshgrid ones ones_like tril triu zeros zeros_like astype can_cast finfo iinfo isdtype result_type e inf nan newaxis pi
 __array_namespace_info__ __array_api_version__"""
+
+
+def test_limits_are_pythons_numbers():
+    x = m.ones(2, dtype=m.float16)
+    assert (x * m.finfo(x).eps).dtype == m.float16 and {type(v) for v in m.finfo(m.complex64)[1:-1]} == {float}
+    limits = m.finfo(m.float32)
+    assert (limits.bits, limits.dtype, limits.smallest_normal) == (32, m.float32, 2.0 ** -126)
+    assert limits.max == -limits.min == float(np.finfo("float32").max) and limits.resolution == 1e-6
+    with pytest.raises(ValueError):
+        m.finfo(m.int8)
 
 
 @pytest.mark.parametrize("name", STANDARD.split())
@@ -356,3 +366,56 @@ def test_the_norm_of_zeros_has_the_gradient_0():
     x.norm().backward()
     assert x.grad.tolist() == [0, 0, 0]
     assert m.real(x).requires_grad and m.conj(x).requires_grad
+
+
+def test_every_nan_is_a_value_of_its_own():
+    x = m.tensor([m.nan, 1, m.nan, -0.0, 0.0])
+    for values in (m.unique_values(x), m.unique(x), m.unique_all(x).values, m.unique_counts(x).values):
+        np.testing.assert_array_equal(values.numpy(), [0, 1, m.nan, m.nan])
+
+
+def test_nextafter_of_two_zeros_is_the_second():
+    zeros = m.tensor([-0.0, 0.0])
+    assert m.signbit(m.nextafter(zeros, m.tensor([0.0, -0.0]))).tolist() == [False, True]
+    assert m.signbit(m.nextafter(zeros, 0.0)).tolist() == [False, False] and m.nextafter(zeros, 0.0).dtype == m.float32
+
+
+def test_vecdot_keeps_small_integers_and_conjugates_its_first():
+    for a, b in (("int8", "int8"), ("uint8", "int8"), ("uint32", "uint16"), ("int16", "float32"), ("float16", "float16")):
+        assert m.vecdot(m.ones(3, dtype=a), m.ones(3, dtype=b)).dtype == np.promote_types(a, b)
+    x, y = m.tensor([1 + 2j, 3j]), m.tensor([2 - 1j, 1])
+    assert m.vecdot(x, y).item() == np.vecdot(x.numpy(), y.numpy()) == -8j
+
+
+def test_linspace_of_complex_ends():
+    assert m.linspace(0, 2j, 3).dtype == m.linspace(m.tensor(0j), 2j, 3).dtype == m.complex64
+    assert m.linspace(0, 2j, 3).tolist() == [0, 1j, 2j] and m.linspace(1j, 0, 2, dtype=m.complex128).dtype == m.complex128
+
+
+def test_astype_says_what_it_would_lose():
+    x = m.tensor([0, 2j])
+    for dtype in (m.float32, "int64"):
+        with pytest.raises(TypeError, match=r"complex64 as .*real"):
+            m.astype(x, dtype)
+    assert m.astype(x, m.bool).tolist() == [False, True] and m.astype(x, m.complex128).dtype == m.complex128
+    assert m.astype(m.ones(2), m.int8, device="cpu").dtype == m.int8
+    with pytest.raises(ValueError, match="device='tpu'"):
+        m.astype(m.ones(2), m.int8, device="tpu")
+
+
+def test_memory_that_python_shows_is_shared_and_keeps_its_dtype():
+    memory = memoryview(np.array([0.1, 0.2]))
+    shared, copied = m.asarray(memory, copy=False), m.tensor(memory)
+    memory[0] = 5.0
+    assert shared.dtype == m.float64 and shared.tolist() == [5, 0.2] and copied.tolist() == [0.1, 0.2]
+    assert m.asarray(bytearray(b"ab")).dtype == m.uint8
+
+
+@pytest.mark.parametrize("name, call", [
+    ("moveaxis", lambda x: m.moveaxis(x, 0, 3)), ("moveaxis", lambda x: m.moveaxis(x, -3, 0)),
+    ("repeat", lambda x: m.repeat(x, 2, axis=2)), ("diff", lambda x: m.diff(x, axis=-3)),
+    ("flatten", lambda x: m.flatten(x, 0, 2)), ("permute", lambda x: x.permute(0, 3)),
+    ("tensordot", lambda x: m.tensordot(x, x, ((2,), (0,)))), ("matrix_norm", lambda x: m.linalg.matrix_norm(x, axis=(0, 3)))])
+def test_no_axis_wraps_around(name, call):
+    with pytest.raises(IndexError, match=f"{name}: axis .*expected for 2 axes"):
+        call(m.ones(2, 2))
