@@ -22,7 +22,7 @@ if _environ.get("MINIDL_PURE"):
     prefer_sources()
 
 from . import autograd, kernels, ops, random
-from .autograd import Tensor, enable_grad, grad, is_grad_enabled, no_grad
+from .autograd import Tensor, enable_grad, grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
 from .kernels import backend, get_num_threads, set_backend, set_num_threads
 from .ops import *
 from .ops import __all__ as _operations
@@ -69,10 +69,10 @@ _LAZY = {
 __all__ = [
     *_operations, *_LAZY, "Tensor", "__array_api_version__", "__array_namespace_info__", "autograd", "backend", "bernoulli",
     "bool", "can_cast", "complex128", "complex64", "e", "enable_grad", "finfo", "float16", "float32", "float64",
-    "get_num_threads", "grad", "iinfo", "inf", "int16", "int32", "int64", "int8", "is_grad_enabled", "isdtype", "kernels",
-    "manual_seed", "nan", "newaxis", "no_grad", "normal", "ops", "pi", "rand", "rand_like", "randint", "randn",
-    "randn_like", "random", "randperm", "result_type", "set_backend", "set_num_threads", "uint16", "uint32", "uint64",
-    "uint8",
+    "get_num_threads", "grad", "iinfo", "inf", "inference_mode", "int16", "int32", "int64", "int8", "is_grad_enabled",
+    "isdtype", "kernels", "manual_seed", "nan", "newaxis", "no_grad", "normal", "ops", "pi", "rand", "rand_like",
+    "randint", "randn", "randn_like", "random", "randperm", "result_type", "set_backend", "set_grad_enabled",
+    "set_num_threads", "uint16", "uint32", "uint64", "uint8",
 ]
 
 

@@ -10,16 +10,17 @@ from .tensor import Tensor, wrap
 generators = []  # random generators whose numbers repeat; minidl.random puts its own in
 
 
-def checkpoint(function, *args, **kwargs):
+def checkpoint(function, *args, use_reentrant=None, preserve_rng_state=True, **kwargs):
     """function(*args, **kwargs), whose intermediate results are not kept but computed again at backward.
 
     The result has the same values and gradients, those of parameters inside the function and of higher orders too. Random
-    numbers from the default generator repeat. The function must compute the same each time, and return a tensor or a tuple
+    numbers from the default generator repeat, unless preserve_rng_state is False. use_reentrant is accepted for PyTorch's
+    sake. The function must compute the same each time, and return a tensor or a tuple
     of tensors.
     """
     if not state.recording:
         return function(*args, **kwargs)
-    drawn = [generator.get_state() for generator in generators]
+    drawn = [generator.get_state() for generator in generators if preserve_rng_state]
     start = Node("start of checkpoint", None, [])  # what the function records has higher numbers
     cut = [_cut(x) for x in args]
     result = function(*cut, **kwargs)
@@ -58,6 +59,27 @@ def checkpoint(function, *args, **kwargs):
     for i in differentiable:
         fresh[i]._node, fresh[i]._index, fresh[i]._requires_grad = node, i, True
     return tuple(fresh) if isinstance(result, tuple) else fresh[0]
+
+
+def checkpoint_sequential(functions, segments, input, use_reentrant=None, preserve_rng_state=True):
+    """The functions, or modules of a Sequential, one after the other, cut into so many checkpointed segments.
+
+    The last segment, as in PyTorch, keeps its results. Raises ValueError unless 1 <= segments <= the number of functions.
+    """
+    functions = list(functions)
+    if not 1 <= segments <= len(functions):
+        raise ValueError(f"checkpoint_sequential: segments={segments}: a number from 1 to {len(functions)} expected")
+
+    def through(part):
+        def run(x):
+            for function in part:
+                x = function(x)
+            return x
+        return run
+    size = len(functions) // segments
+    for start in range(0, size * (segments - 1), size):
+        input = checkpoint(through(functions[start:start + size]), input, preserve_rng_state=preserve_rng_state)
+    return through(functions[size * (segments - 1):])(input)
 
 
 def _restore(states):

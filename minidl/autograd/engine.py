@@ -13,16 +13,37 @@ from .op import Operation
 from .tensor import Fields, Tensor, now, wrap
 
 
-def backward(self, gradient=None, retain_graph=False, create_graph=False):
+def backward(tensors, grad_tensors=None, retain_graph=None, create_graph=False, *, inputs=None):
+    """Computes the derivative of a sum of tensors by every leaf that requires a gradient and adds it to the leaf's `grad`.
+
+    grad_tensors: the derivatives of the final result by these tensors, each of its shape; None for a single element.
+    retain_graph: keep the tape for another backward; None: create_graph, which records backward itself, for higher orders.
+    inputs: tensors, to whose `grad` alone is added. Raises ValueError for another number of grad_tensors or no inputs.
+    """
+    tensors = _listed(tensors)
+    gradients = _one_each("backward", "grad_tensors", grad_tensors, tensors)
+    keep = create_graph if retain_graph is None else retain_graph
+    if inputs is None:
+        sweep(tensors, gradients, None, keep, create_graph)
+        return
+    inputs = _listed(inputs)
+    if not inputs:
+        raise ValueError("backward: inputs is empty: tensors expected, or None for all leaves")
+    for x, g in zip(inputs, sweep(tensors, gradients, inputs, keep, create_graph)):
+        if g is not None and not (x._node is not None and x.retains_grad):  # else it was kept already
+            _add_to(x, g)
+
+
+def tensor_backward(self, gradient=None, retain_graph=None, create_graph=False, inputs=None):
     """Computes the derivative of this tensor by every leaf that requires a gradient and adds it to the leaf's `grad`.
 
-    gradient: the derivative of the final result by this tensor, of its shape; may be left out for a single element.
-    retain_graph: keep the tape for another backward. create_graph: record backward itself, for higher orders.
+    gradient: the derivative of the final result by this tensor, of its shape; may be left out for a single element. The
+    rest: as autograd.backward.
     """
-    sweep([self], [gradient], None, retain_graph or create_graph, create_graph)
+    backward([self], [gradient], retain_graph, create_graph, inputs=inputs)
 
 
-Tensor.backward = backward
+Tensor.backward = tensor_backward
 
 
 def sweep(outputs, gradients, inputs=None, retain_graph=False, create_graph=False):
@@ -40,10 +61,9 @@ def sweep(outputs, gradients, inputs=None, retain_graph=False, create_graph=Fals
         if inputs is not None:
             return [walk.found(x) for x in inputs]
         for leaf, g, _ in walk.leaves.values():
-            g = _hooked(leaf._hooks, g)
-            leaf.grad = g if leaf.grad is None else leaf.grad + g
+            _add_to(leaf, _hooked(leaf._hooks, g))
     finally:
-        paused.pop()
+        paused.remove(None)
         state.recording = recording
     return None
 
@@ -164,26 +184,54 @@ def _fitted(g, shape, dtype):
     return g if g.array.dtype == dtype else g.astype(dtype)
 
 
-def grad(outputs, inputs, grad_outputs=None, retain_graph=None, create_graph=False, allow_unused=False):
+def grad(outputs, inputs, grad_outputs=None, retain_graph=None, create_graph=False, only_inputs=True, allow_unused=None,
+         is_grads_batched=False, materialize_grads=False):
     """The gradients of the sum of `outputs` by each of `inputs`, without touching any `grad`.
 
-    outputs, inputs: a tensor or a sequence of them. grad_outputs: as `gradient` of `Tensor.backward`.
+    outputs, inputs: a tensor or a sequence of them. grad_outputs: as `gradient` of `Tensor.backward`; is_grads_batched: they
+    have another first axis, and so have the results, one for each. only_inputs is accepted for PyTorch's sake.
     Returns a tuple, one gradient per input. Raises RuntimeError where an input was not used, or gives None for it with
-    allow_unused.
+    allow_unused, zeros with materialize_grads.
     """
     outputs, inputs = _listed(outputs), _listed(inputs)
-    grad_outputs = [None] * len(outputs) if grad_outputs is None else _listed(grad_outputs)
-    if len(grad_outputs) != len(outputs):
-        raise ValueError(f"grad: {len(grad_outputs)} grad_outputs for {len(outputs)} outputs: one each expected")
+    grad_outputs = _one_each("grad", "grad_outputs", grad_outputs, outputs)
     for i, x in enumerate(inputs):
         if not x._requires_grad:
             raise RuntimeError(f"grad: inputs[{i}] does not require a gradient")
     keep = create_graph if retain_graph is None else retain_graph
-    found = sweep(outputs, grad_outputs, inputs, keep, create_graph)
+    if is_grads_batched:
+        found = _batched(outputs, inputs, grad_outputs, create_graph)
+    else:
+        found = sweep(outputs, grad_outputs, inputs, keep, create_graph)
     for i, g in enumerate(found):
-        if g is None and not allow_unused:
+        if g is None and materialize_grads:
+            found[i] = wrap(np.zeros_like(inputs[i].array))
+        elif g is None and not allow_unused:
             raise RuntimeError(f"grad: inputs[{i}] was not used for the outputs: pass allow_unused=True to get None for it")
     return tuple(found)
+
+
+def _batched(outputs, inputs, grad_outputs, create_graph):
+    """The gradients for each of a batch of grad_outputs, put together along a new first axis."""
+    counts = {g.shape[0] for g in grad_outputs if g is not None}
+    if len(counts) != 1:
+        raise ValueError(f"grad: is_grads_batched with {len(counts)} lengths of the first axis in grad_outputs: one expected")
+    rows = [sweep(outputs, [None if g is None else g[i] for g in grad_outputs], inputs, True, create_graph)
+            for i in range(counts.pop())]
+    found = []
+    for x, gradients in zip(inputs, zip(*rows)):
+        whole = None if gradients[0] is None else wrap(np.zeros((len(rows), *x.shape), x.dtype, like=x.array))
+        for i, g in enumerate(gradients if whole is not None else ()):
+            whole[i] = g
+        found.append(whole)
+    return found
+
+
+def _add_to(x, g):
+    """Adds a gradient to `grad`."""
+    x.grad = g if x.grad is None else x.grad + g
+    for hook in x._after_grad or ():
+        hook(x)
 
 
 def sum_to(g, shape):
@@ -196,8 +244,18 @@ def sum_to(g, shape):
     return total if total.shape == shape else total.reshape(shape)
 
 
+def _one_each(name, what, gradients, outputs):
+    """A list of a gradient, or None, for each output."""
+    gradients = [None] * len(outputs) if gradients is None else _listed(gradients)
+    if len(gradients) != len(outputs):
+        raise ValueError(f"{name}: {len(gradients)} {what} for {len(outputs)} outputs: one each expected")
+    return gradients
+
+
 def _start(output, g):
     """The first gradient: what was given, checked, or one."""
+    if output._node is not None:
+        output._edge()  # raises where the tape lost it by a change in place
     if not output._requires_grad:
         raise RuntimeError("backward: this tensor does not require a gradient: nothing it was computed from does, or it "
                            "was computed under no_grad()")

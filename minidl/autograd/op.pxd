@@ -12,17 +12,18 @@ cdef class Operation(Quick):
     cdef readonly object forward, rule
     cdef public object waits
     cdef str name, variadic
-    cdef bint view
+    cdef readonly bint view
     cdef tuple names, keywords
     cdef dict defaults, keyword_defaults
     cdef list trailing, blank, arguments, noted, kept
-    cdef Py_ssize_t g_at, y_at, need_at, y_for
+    cdef Py_ssize_t g_at, y_at, need_at, y_for, first_for
     cdef dict __dict__
 
     cdef object called(self, tuple args, dict kwargs)
     cpdef object run(self, tuple args, dict kwargs=*)
     cdef tuple bound(self, args, kwargs)
-    @cython.locals(given=Py_ssize_t, edges=list, keeps_y=bint)
+    cdef bint given(self, Py_ssize_t position, tuple args)
+    @cython.locals(given=Py_ssize_t, edges=list, arrays=list, cells=list, keeps_y=bint)
     cdef object record(self, tuple args, dict kwargs, outs)
     @cython.locals(saved=list, position=Py_ssize_t, wanted_for=Py_ssize_t)
     cdef object needed(self, tuple args, list edges)

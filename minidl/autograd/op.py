@@ -56,6 +56,7 @@ class Operation(Quick):
         self.trailing = [self.defaults.get(n) for n in self.names]  # the values of arguments that a call may leave out
         self.rule = self.waits = None
         self.g_at = self.y_at = self.need_at = self.y_for = -1  # places among the rule's parameters
+        self.first_for = ALWAYS  # when the tape keeps the first of several outputs
         self.blank = []  # a place for each of these
         self.arguments, self.noted = [], []  # what fills them: (place, position) of a parameter; (place, what, name) of others
         self.kept = [NEVER] * len(self.names)  # when the tape keeps a parameter: or for the gradient of the one at a position
@@ -65,11 +66,15 @@ class Operation(Quick):
         """Decorator: `function` is the operation's vector-Jacobian product. The names of its parameters say what it needs.
 
         kept_for: x1="x2" says that x1 is needed for x2's gradient alone, and so kept only where x2 wants one;
-        y="activation" that the output is needed, and kept, only where an activation is given.
+        y="activation" that the output is needed, and kept, only where an activation is given; first="activation" the same of
+        the first of several outputs, which may then be changed in place; first=None that the rule never needs it.
         """
         if function is None:
             return partial(self.vjp, **kept_for)
         self.rule = function
+        if "first" in kept_for:
+            first = kept_for["first"]
+            self.first_for = NEVER if first is None else self.names.index(first)
         for place, n in enumerate(function.__code__.co_varnames[:function.__code__.co_argcount]):
             self.blank.append(None)
             if n == "g":
@@ -163,14 +168,17 @@ class Operation(Quick):
             node.noted = [self.note(what, name, args, kwargs or {}) for _, what, name in self.noted]
             if self.variadic:
                 node.cells = [x._cell for x in args if isinstance(x, Fields)]
-        keeps_y = self.y_at >= 0 and (self.y_for < 0 or
-                                      (args[self.y_for] if self.y_for < given else self.trailing[self.y_for]) is not None)
+        keeps_y = self.y_at >= 0 and (self.y_for < 0 or self.given(self.y_for, args))
         if type(outs) is tuple:
             node.n_outputs = len(outs)
             for i, out in enumerate(outs):
                 flows_through(out, node, i)
             if keeps_y:  # as arrays: tensors would point back to the node
-                node.out, node.cells = tuple([out.array for out in outs]), [out._cell for out in outs]
+                arrays, cells = [out.array for out in outs], [out._cell for out in outs]
+                if self.first_for != ALWAYS and (self.first_for == NEVER or not self.given(self.first_for, args)):
+                    arrays[0] = None
+                    del cells[0]
+                node.out, node.cells = tuple(arrays), cells
         else:
             flows_through(outs, node, 0)
             if keeps_y:
@@ -183,6 +191,10 @@ class Operation(Quick):
         if DEBUG_TAPE:
             sources = [e and getattr(e.source, "name", "leaf") for e in node.edges]
             print(f"minidl: tape {node.sequence}: {self.name} <- {sources}", file=sys.stderr)
+
+    def given(self, position, args):
+        """Whether the call has an argument there, other than None."""
+        return (args[position] if position < len(args) else self.trailing[position]) is not None
 
     def needed(self, args, edges):
         """The arguments, without those that the rule will not ask for."""
@@ -213,8 +225,8 @@ class Operation(Quick):
             for i in range(len(self.noted)):
                 values[self.noted[i][0]] = node.noted[i]
         if node.out is not None:
-            values[self.y_at] = tuple([_output(node, a, i) for i, a in enumerate(node.out)]) if type(node.out) is tuple \
-                else _output(node, node.out, 0)
+            values[self.y_at] = tuple([None if a is None else _output(node, a, i) for i, a in enumerate(node.out)]) \
+                if type(node.out) is tuple else _output(node, node.out, 0)
         if self.g_at >= 0:
             values[self.g_at] = gradients[0] if node.n_outputs == 1 else tuple(gradients)
         if self.need_at >= 0:

@@ -7,6 +7,7 @@ from .edge cimport Edge
 @cython.freelist(512)
 cdef class Cell:
     cdef public Py_ssize_t changes, recorded
+    cdef public object owner
 
 @cython.final
 cdef class Now:

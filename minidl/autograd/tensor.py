@@ -3,6 +3,8 @@
 The operators and `backward` are attached from above: by minidl/ops/methods.py and the engine.
 Compiled, the fields of `Cell` and `Fields` are those of a C struct: tensor.pxd declares them.
 """
+from weakref import ref
+
 import numpy as np
 
 from .edge import Edge
@@ -19,11 +21,14 @@ def defaults(cls, **values):
 class Cell:
     """How often a piece of memory was changed in place, and how many of these changes were recorded.
 
-    A tensor shares it with all its views.
+    A tensor shares it with all its views. owner: a weak reference to that tensor, from its first view on.
     """
 
+    def __reduce__(self):
+        return Cell, ()  # pickled, it begins again: the tape stays behind
 
-defaults(Cell, changes=0, recorded=0)
+
+defaults(Cell, changes=0, recorded=0, owner=None)
 
 
 class Now:
@@ -39,8 +44,8 @@ class Fields:
 
     held: the array, or None while the tensor waits (waiting.py). array: the same, and nothing waits any more once somebody
     looks. _requires_grad. _node: the tape's record of the operation that made it, None for a leaf. _index: which of
-    that operation's outputs it is. _cell: counts the changes of its memory. _is_view, and for a view _tracked: the recorded
-    changes there were when it was made.
+    that operation's outputs it is. _cell: counts the changes of its memory. _is_view. _tracked: the recorded changes that its
+    node knows of.
     """
 
     @property
@@ -57,15 +62,19 @@ class Fields:
 
     def _share(self, tensor):
         """Says that this is a view of the other's memory. It keeps the count of changes only, not the tensor and its tape."""
-        self._cell, self._is_view, self._tracked = tensor._cell, True, tensor._cell.recorded
+        cell = tensor._cell
+        self._cell, self._is_view, self._tracked = cell, True, cell.recorded
+        if not tensor._is_view and (cell.owner is None or cell.owner() is not tensor):
+            cell.owner = ref(tensor)
 
     def _edge(self):
         """How the tape refers to it as an input."""
         source = self._node
         if source is None:
             source = self
-        elif self._is_view and self._cell.recorded != self._tracked:
-            raise RuntimeError("this view was made before its memory was changed in place on the tape: take the view again")
+        elif self._cell.recorded != self._tracked:
+            raise RuntimeError("the memory of this tensor, or view, was changed in place on the tape through another view "
+                               "since it was made: take the view again")
         return Edge.to(source, self._index, self.held)
 
 
@@ -82,8 +91,8 @@ class Tensor(Fields):
     Raises TypeError for data that is not numeric and for `requires_grad` on integers.
     """
 
-    grad = None  # most tensors never have either
-    _hooks = None
+    grad = None  # most tensors never have any of these
+    _hooks = _after_grad = None
     __array_ufunc__ = None  # array + tensor is the tensor's to compute
     __array_priority__ = 1000
 
@@ -138,6 +147,16 @@ class Tensor(Fields):
         return self._node is None
 
     @property
+    def grad_fn(self):
+        """The tape's record of the operation that made the tensor; None for a leaf."""
+        return self._node
+
+    @property
+    def retains_grad(self):
+        """Whether `grad` is kept for this tensor, which is not a leaf."""
+        return "_retains" in self.__dict__
+
+    @property
     def data(self):
         """The same memory as a tensor outside the tape; assigning replaces the array."""
         return self.detach()
@@ -189,6 +208,13 @@ class Tensor(Fields):
         out._share(self)
         return out
 
+    def detach_(self):
+        """Takes this tensor off the tape. Returns it. Raises RuntimeError for a view, whose memory others have on the tape."""
+        if self._is_view and self._node is not None:
+            raise RuntimeError("detach_: a view that is on the tape: use x = x.detach()")
+        self._node, self._index, self._requires_grad = None, 0, False
+        return self
+
     # ---- the tape ----
     def register_hook(self, hook):
         """Calls hook(gradient) when this tensor's gradient is known; what it returns, if not None, takes its place.
@@ -206,20 +232,30 @@ class Tensor(Fields):
             if owner.hooks is None:
                 owner.hooks = {}
             hooks = owner.hooks.setdefault(self._index, [])
-        hooks.append(hook)
+        hooks.insert(len(hooks) - self.retains_grad, hook)  # what is kept is kept behind all of them
         return Handle(hooks, hook)
 
+    def register_post_accumulate_grad_hook(self, hook):
+        """Calls hook(this tensor), a leaf, whenever backward has added to its `grad`. Returns a handle to take it away."""
+        if self._node is not None or not self._requires_grad:
+            raise RuntimeError("register_post_accumulate_grad_hook: a leaf that requires a gradient expected")
+        if self._after_grad is None:
+            self._after_grad = []
+        self._after_grad.append(hook)
+        return Handle(self._after_grad, hook)
+
     def retain_grad(self):
-        """Keeps `grad` for a tensor that is not a leaf too."""
-        if self._node is not None and "_retains" not in self.__dict__:
-            import weakref
-            self._retains = True
-            me = weakref.ref(self)
+        """Keeps `grad` for a tensor that is not a leaf too. Raises RuntimeError where it requires no gradient."""
+        if not self._requires_grad:
+            raise RuntimeError("retain_grad: this tensor does not require a gradient")
+        if self._node is not None and not self.retains_grad:
+            me = ref(self)
 
             def keep(g):
                 if me() is not None:
                     me().grad = g if me().grad is None else me().grad + g
             self.register_hook(keep)
+            self._retains = True
 
     def _mark_changed(self):
         """Notes that the memory changed in place, so that backward can tell where it needed the old values."""
@@ -332,26 +368,40 @@ def _holds_arrays(data):
 def write_in_place(tensor, op, *operands):
     """tensor.array[...] = op(tensor, *operands): one change in place, recorded on the tape where that is right.
 
-    Raises RuntimeError where the tape could not be kept true: for a leaf that requires a gradient, and for a view of
-    memory whose owner the tape runs through.
+    Returns the tensor, or what takes its place where it waits (waiting.py). Raises RuntimeError where the tape could not be
+    kept true: for a leaf that requires a gradient and a view of one, and for a view of memory that the tape does not know.
     """
+    if _now.chain is not None and (over := _now.chain.written(op, tensor, operands)) is not None:
+        return over
     tracked = state.recording and (tensor._requires_grad or any(
         isinstance(x, Tensor) and x._requires_grad for x in operands))
-    if tracked and tensor._requires_grad and tensor._node is None:
+    leaf, owner = tracked and tensor._requires_grad and tensor._node is None, None
+    if tracked and tensor._is_view and not leaf:
+        from . import through
+        if not tensor._requires_grad:
+            raise RuntimeError(f"{op.__name__}: in-place change, recorded, of a view of a tensor that is not on the tape: "
+                               "write x[i] = x[i] + y for x[i] += y")
+        leaf = through.of_leaf(tensor)
+        owner = None if leaf else through.owner_of(tensor)
+    if leaf:
         raise RuntimeError(f"{op.__name__}: in-place change of a leaf that requires a gradient: use no_grad(), or x = x + y")
-    if tracked and tensor._is_view:
-        raise RuntimeError(f"{op.__name__}: in-place change of a view, recorded: write to the tensor itself, or use "
-                           "an expression such as where(...)")
     out = op(tensor, *operands)
     array = tensor.array
     if out.array.shape != array.shape:
         raise ValueError(f"{op.__name__}: in place: shape {array.shape} cannot hold the result's {out.array.shape}")
     if not np.can_cast(out.array.dtype, array.dtype, "same_kind"):
         raise TypeError(f"{op.__name__}: in place: {array.dtype} cannot hold the result's {out.array.dtype}")
-    array[...] = out.array
     cell = tensor._cell
+    if type(array) is not np.ndarray and cell.owner is None and getattr(array, "replaceable", False) and \
+            out.array.dtype == array.dtype:
+        tensor.array = out.array  # no view of the old one was taken
+    else:
+        array[...] = out.array
     cell.changes += 1
     if tracked:
         cell.recorded += 1
         tensor._node, tensor._index, tensor._requires_grad = out._node, out._index, True
+        tensor._tracked = cell.recorded
+        if owner is not None:
+            through.written_through(owner, tensor)
     return tensor

@@ -62,6 +62,7 @@ class Chain:
     def __init__(self, head, rules):
         self.head, self.rules = head, rules
         self.stages = []  # of each operation: a weak reference to its result, options, the operation, its other arguments
+        self.over = set()  # the numbers of those that changed the result before them in place
         self.running = False
         self.recording = not paused or state.recording
 
@@ -91,6 +92,18 @@ class Chain:
         self.settle()
         return None
 
+    def written(self, operation, tensor, rest):
+        """The result of a change in place, by an operation that joins the chain, of its last result; None where it does not.
+
+        Both results are then one: what refers to the one before sees the change.
+        """
+        if self.stages[-1][0]() is not tensor:
+            return None
+        result = self.joined(operation, operation.__name__, (tensor, *rest))
+        if result is not None:
+            self.over.add(len(self.stages) - 1)
+        return result
+
     def settle(self):
         """Computes the last result, and those before it that somebody still refers to."""
         with lock:
@@ -109,21 +122,24 @@ class Chain:
 
     def compute(self):
         last = len(self.stages) - 1  # is computed even if nobody refers to it: who times a call in a loop would wonder
-        tensor = None
+        tensor, alike = None, []  # alike: results that the operation being looked at has changed in place
         for i, (reference, options, operation, rest) in enumerate(self.stages):
-            result = reference()
+            alike = [result for result in (*alike, reference()) if result is not None]
             if tensor is not None:
                 tensor = operation(tensor, *rest)
-            elif result is not None or i == last:
+            if i + 1 in self.over:
+                continue
+            if tensor is None and (alike or i == last):
                 tensor = self.head(**options)
-            if result is not None:
+            for result in alike:
                 tensor = fill(result, tensor)
+            alike = []
 
 
 def fill(result, tensor):
     """Makes a result that waited what it would have been: it takes over the array and the node of a tensor."""
     result.held, result._cell, result._node = tensor.held, tensor._cell, tensor._node
-    result._index, result._requires_grad = tensor._index, tensor._requires_grad
+    result._index, result._requires_grad, result._tracked = tensor._index, tensor._requires_grad, tensor._tracked
     held = object.__getattribute__(result, "__dict__")
     del held["_chain"], held["_shape"]
     result.__class__ = Tensor

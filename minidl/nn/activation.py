@@ -1,4 +1,4 @@
-"""Activation layers. All keep the shape. `inplace` is accepted for PyTorch's sake: results have memory of their own."""
+"""Activation layers. All keep the shape. `inplace=True` changes the input and returns it."""
 from .. import ops
 from . import functional as F
 from . import init
@@ -14,7 +14,7 @@ class ReLU(Module):
         self.inplace = inplace
 
     def forward(self, input):
-        return ops.relu(input)
+        return F.relu(input, self.inplace)
 
     def extra_repr(self):
         return "inplace=True" if self.inplace else ""
@@ -28,7 +28,7 @@ class ReLU6(Module):
         self.inplace = inplace
 
     def forward(self, input):
-        return ops.relu6(input)
+        return F.relu6(input, self.inplace)
 
     def extra_repr(self):
         return "inplace=True" if self.inplace else ""
@@ -44,7 +44,7 @@ class Hardtanh(Module):
         self.min_val, self.max_val, self.inplace = min_val, max_val, inplace
 
     def forward(self, input):
-        return ops.hardtanh(input, self.min_val, self.max_val)
+        return F.hardtanh(input, self.min_val, self.max_val, self.inplace)
 
     def extra_repr(self):
         return f"min_val={self.min_val}, max_val={self.max_val}" + (", inplace=True" if self.inplace else "")
@@ -58,7 +58,7 @@ class LeakyReLU(Module):
         self.negative_slope, self.inplace = negative_slope, inplace
 
     def forward(self, input):
-        return ops.leaky_relu(input, self.negative_slope)
+        return F.leaky_relu(input, self.negative_slope, self.inplace)
 
     def extra_repr(self):
         return f"negative_slope={self.negative_slope}" + (", inplace=True" if self.inplace else "")
@@ -72,7 +72,7 @@ class ELU(Module):
         self.alpha, self.inplace = alpha, inplace
 
     def forward(self, input):
-        return ops.elu(input, self.alpha)
+        return F.elu(input, self.alpha, self.inplace)
 
     def extra_repr(self):
         return f"alpha={self.alpha}" + (", inplace=True" if self.inplace else "")
@@ -100,7 +100,7 @@ class SiLU(Module):
         self.inplace = inplace
 
     def forward(self, input):
-        return ops.silu(input)
+        return F.silu(input, self.inplace)
 
     def extra_repr(self):
         return "inplace=True" if self.inplace else ""
@@ -193,28 +193,28 @@ class SELU(_InPlace):
     """elu with the alpha and scale that keep mean 0 and variance 1."""
 
     def forward(self, input):
-        return ops.selu(input)
+        return F.selu(input, self.inplace)
 
 
 class Mish(_InPlace):
     """x tanh(softplus(x))."""
 
     def forward(self, input):
-        return ops.mish(input)
+        return F.mish(input, self.inplace)
 
 
 class Hardsigmoid(_InPlace):
     """x / 6 + 1 / 2 between 0 and 1."""
 
     def forward(self, input):
-        return ops.hardsigmoid(input)
+        return F.hardsigmoid(input, self.inplace)
 
 
 class Hardswish(_InPlace):
     """x hardsigmoid(x)."""
 
     def forward(self, input):
-        return ops.hardswish(input)
+        return F.hardswish(input, self.inplace)
 
 
 class CELU(Module):
@@ -225,7 +225,7 @@ class CELU(Module):
         self.alpha, self.inplace = alpha, inplace
 
     def forward(self, input):
-        return ops.celu(input, self.alpha)
+        return F.celu(input, self.alpha, self.inplace)
 
     def extra_repr(self):
         return f"alpha={self.alpha}" + (", inplace=True" if self.inplace else "")
@@ -288,7 +288,7 @@ class Threshold(Module):
         self.threshold, self.value, self.inplace = threshold, value, inplace
 
     def forward(self, input):
-        return ops.threshold(input, self.threshold, self.value)
+        return F.threshold(input, self.threshold, self.value, self.inplace)
 
     def extra_repr(self):
         return f"threshold={self.threshold}, value={self.value}" + (", inplace=True" if self.inplace else "")
@@ -321,7 +321,7 @@ class RReLU(Module):
         self.lower, self.upper, self.inplace = lower, upper, inplace
 
     def forward(self, input):
-        return ops.rrelu(input, self.lower, self.upper, self.training)
+        return F.rrelu(input, self.lower, self.upper, self.training, self.inplace)
 
     def extra_repr(self):
         return f"lower={self.lower}, upper={self.upper}" + (", inplace=True" if self.inplace else "")

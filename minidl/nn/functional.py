@@ -1,15 +1,15 @@
 """The layers as functions, by PyTorch's names and with its arguments.
 
-`inplace` is accepted for PyTorch's sake: results have memory of their own. `relu_` and the others whose names end in _ change
-their input. `max_pool2d(relu(conv2d(x, w)), 2)`, `relu(linear(x, w))` and `relu(batch_norm(x, ...) + y)` run as one kernel
-each: autograd/waiting.py.
+`inplace=True` changes the input and returns it, as `relu_` and the others whose names end in _ do.
+`max_pool2d(relu(conv2d(x, w)), 2)`, `relu(linear(x, w))` and `relu(batch_norm(x, ...) + y)` run as one kernel each, in place
+too: autograd/waiting.py.
 """
 import warnings
 
 import numpy as np
 
 from .. import ops
-from ..autograd.tensor import state, wrap, write_in_place
+from ..autograd.tensor import now, state, wrap, write_in_place
 from ..ops import (
     adaptive_avg_pool1d,
     adaptive_avg_pool2d,
@@ -22,7 +22,6 @@ from ..ops import (
     avg_pool3d,
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
-    celu,
     channel_shuffle,
     conv1d,
     conv3d,
@@ -53,15 +52,12 @@ from ..ops import (
     pixel_shuffle,
     pixel_unshuffle,
     prelu,
-    rrelu,
-    selu,
     sigmoid,
     smooth_l1_loss,
     softshrink,
     softsign,
     tanh,
     tanhshrink,
-    threshold,
     unfold,
     where,
 )
@@ -97,51 +93,106 @@ from ..random import rand_like
 from .conv import pad_end, pair, resolve_padding
 
 
+def in_place(function):
+    """The operation as a change of its input, which it returns. The tape's rules: an error for a leaf that requires a
+    gradient, and at backward where something before needs the old values.
+    """
+    def call(input, *args, **kwargs):
+        if now.chain is not None and (over := now.chain.written(function, input, args)) is not None:
+            return over
+
+        def changed(x):
+            if not (state.recording and x.requires_grad):
+                return function(x, *args, **kwargs)
+            kept = wrap(x.array.copy(order="K"))  # the derivative may need what is overwritten
+            kept._node, kept._index, kept._requires_grad = x._node, x._index, True
+            return function(kept, *args, **kwargs)
+        changed.__name__ = call.__name__
+        return write_in_place(input, changed)
+
+    call.__name__ = call.__qualname__ = f"{function.__name__}_"
+    return call
+
+
+CHANGING = {name: in_place(getattr(ops, name)) for name in (
+    "alpha_dropout", "celu", "dropout", "elu", "hardsigmoid", "hardswish", "hardtanh", "leaky_relu", "mish", "relu", "relu6",
+    "rrelu", "selu", "silu", "threshold")}
+
+
+def perform(name, inplace, input, *args, **kwargs):
+    """The operation of this name, as a new tensor or as a change of the input in place."""
+    return (CHANGING[name] if inplace else getattr(ops, name))(input, *args, **kwargs)
+
+
+relu_, elu_, selu_, celu_, leaky_relu_, hardtanh_, rrelu_, threshold_ = (CHANGING[name] for name in (
+    "relu", "elu", "selu", "celu", "leaky_relu", "hardtanh", "rrelu", "threshold"))
+
+
 def relu(input, inplace=False):
     """max(input, 0)."""
-    return ops.relu(input)
+    return perform("relu", inplace, input)
 
 
 def relu6(input, inplace=False):
     """input between 0 and 6."""
-    return ops.relu6(input)
+    return perform("hardtanh", True, input, 0, 6) if inplace else ops.relu6(input)
 
 
 def hardtanh(input, min_val=-1.0, max_val=1.0, inplace=False):
     """input between min_val and max_val. Raises ValueError where these are the wrong way round."""
     if min_val > max_val:
         raise ValueError(f"hardtanh: min_val={min_val}, max_val={max_val}: min_val <= max_val expected")
-    return ops.hardtanh(input, min_val, max_val)
+    return perform("hardtanh", inplace, input, min_val, max_val)
 
 
 def leaky_relu(input, negative_slope=0.01, inplace=False):
     """input where it is at least 0, else negative_slope input."""
-    return ops.leaky_relu(input, negative_slope)
+    return perform("leaky_relu", inplace, input, negative_slope)
 
 
 def elu(input, alpha=1.0, inplace=False):
     """input where it is at least 0, else alpha (exp(input) - 1)."""
-    return ops.elu(input, alpha)
+    return perform("elu", inplace, input, alpha)
+
+
+def selu(input, inplace=False):
+    """elu with the alpha and scale that keep mean 0 and variance 1."""
+    return perform("selu", inplace, input)
+
+
+def celu(input, alpha=1.0, inplace=False):
+    """max(0, input) + min(0, alpha (exp(input / alpha) - 1))."""
+    return perform("celu", inplace, input, alpha)
+
+
+def rrelu(input, lower=1 / 8, upper=1 / 3, training=False, inplace=False):
+    """input where it is at least 0, else a input, with a drawn from [lower, upper) in training, else their mean."""
+    return perform("rrelu", inplace, input, lower, upper, training)
+
+
+def threshold(input, threshold, value, inplace=False):
+    """input where it is above the threshold, else value."""
+    return perform("threshold", inplace, input, threshold, value)
 
 
 def silu(input, inplace=False):
     """input sigmoid(input)."""
-    return ops.silu(input)
+    return perform("silu", inplace, input)
 
 
 def mish(input, inplace=False):
     """input tanh(softplus(input))."""
-    return ops.mish(input)
+    return perform("mish", inplace, input)
 
 
 def hardsigmoid(input, inplace=False):
     """input / 6 + 1 / 2 between 0 and 1."""
-    return ops.hardsigmoid(input)
+    return perform("hardsigmoid", inplace, input)
 
 
 def hardswish(input, inplace=False):
     """input hardsigmoid(input)."""
-    return ops.hardswish(input)
+    return perform("hardswish", inplace, input)
 
 
 def along(function, input, axis, dtype):
@@ -202,34 +253,36 @@ def softplus(input, beta=1.0, threshold=20.0):
 
 def dropout(input, p=0.5, training=True, inplace=False):
     """In training, 0 with probability p, else input / (1 - p); otherwise input. Raises ValueError unless 0 <= p <= 1."""
-    return ops.dropout(input, p, training)
+    return perform("dropout", inplace and training, input, p, training)
 
 
 def dropout1d(input, p=0.5, training=True, inplace=False):
     """dropout of whole channels of (N, C, L) or (C, L). Raises ValueError for other numbers of axes."""
     if input.ndim not in (2, 3):
         raise ValueError(f"dropout1d: input {input.shape}: (N, C, L) or (C, L) expected")
-    return ops.dropout(input, p, training, axes=tuple(range(input.ndim - 1)))
+    return perform("dropout", inplace and training, input, p, training, axes=tuple(range(input.ndim - 1)))
 
 
 def dropout2d(input, p=0.5, training=True, inplace=False):
     """dropout of whole channels of (N, C, ...). Raises ValueError for fewer than two axes."""
-    return ops.dropout(input, p, training, axes=feature_axes("dropout2d", input))
+    return perform("dropout", inplace and training, input, p, training, axes=feature_axes("dropout2d", input))
 
 
 def dropout3d(input, p=0.5, training=True, inplace=False):
     """dropout of whole channels of (N, C, ...), or of (C, D, H, W). Raises ValueError for fewer than two axes."""
-    return ops.dropout(input, p, training, axes=(0,) if input.ndim == 4 else feature_axes("dropout3d", input))
+    axes = (0,) if input.ndim == 4 else feature_axes("dropout3d", input)
+    return perform("dropout", inplace and training, input, p, training, axes=axes)
 
 
 def alpha_dropout(input, p=0.5, training=False, inplace=False):
     """In training, SELU's lower limit with probability p, then scaled and shifted back to mean 0 and variance 1."""
-    return ops.alpha_dropout(input, p, training)
+    return perform("alpha_dropout", inplace and training, input, p, training)
 
 
 def feature_alpha_dropout(input, p=0.5, training=False, inplace=False):
     """alpha_dropout of whole channels of (N, C, ...). Raises ValueError for fewer than two axes."""
-    return ops.alpha_dropout(input, p, training, axes=feature_axes("feature_alpha_dropout", input))
+    axes = feature_axes("feature_alpha_dropout", input)
+    return perform("alpha_dropout", inplace and training, input, p, training, axes=axes)
 
 
 def feature_axes(name, input):
@@ -305,29 +358,6 @@ def upsample_nearest(input, size=None, scale_factor=None):
 def upsample_bilinear(input, size=None, scale_factor=None):
     """interpolate between neighbours, corners kept, under its name of earlier days."""
     return interpolate(input, size, scale_factor, "bilinear", True)
-
-
-def in_place(function):
-    """The function under its name with _ behind: it changes the input in place, and returns it. The tape's rules: an error for
-    a leaf that requires a gradient and for a recorded view, and at backward where something before needs the old values.
-    """
-    def call(input, *args, **kwargs):
-        def changed(x):
-            if not (state.recording and x.requires_grad):
-                return function(x, *args, **kwargs)
-            kept = wrap(x.array.copy())  # the derivative may need what is overwritten
-            kept._node, kept._index, kept._requires_grad = x._node, x._index, True
-            return function(kept, *args, **kwargs)
-        changed.__name__ = call.__name__
-        return write_in_place(input, changed)
-
-    call.__name__ = call.__qualname__ = f"{function.__name__}_"
-    call.__doc__ = f"{function.__name__}, as a change of input in place. Raises RuntimeError where the tape forbids that."
-    return call
-
-
-relu_, elu_, selu_, celu_, leaky_relu_, hardtanh_, rrelu_, threshold_ = map(
-    in_place, (relu, elu, selu, celu, leaky_relu, hardtanh, rrelu, threshold))
 
 
 def with_indices(pool):

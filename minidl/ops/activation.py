@@ -91,12 +91,12 @@ def elu_backward_vjp(g, dy, out, alpha, scale, input_scale, need):
             where(out > 0, 0.0, g * dy * input_scale) if need[1] else None)
 
 
-def selu(input, inplace=False):
+def selu(input):
     """elu with the alpha and scale that keep mean 0 and variance 1 (Klambauer et al., 2017). Shape: any, kept."""
     return elu(input, 1.6732632423543772, 1.0507009873554805)
 
 
-def celu(input, alpha=1.0, inplace=False):
+def celu(input, alpha=1.0):
     """max(0, x) + min(0, alpha (exp(x / alpha) - 1)) (Barron, 2017). Shape: any, kept."""
     return elu(input, alpha, 1.0, 1 / alpha)
 

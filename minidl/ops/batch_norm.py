@@ -44,7 +44,7 @@ def batch_norm_train(x, weight=None, bias=None, eps=1e-5, activation=None, resid
     return kernels.batch_norm_train(x, weight, bias, eps, activation, residual)
 
 
-@batch_norm_train.vjp
+@batch_norm_train.vjp(first="activation")
 def batch_norm_train_vjp(g, y, x, weight, activation, need):
     dy, dmean, dvar, dr = g
     mean, r = y[1], y[3]

@@ -71,7 +71,7 @@ def conv2d_max_pool2d_taps(x, weight, bias=None, stride=1, padding=0, dilation=1
     return kernels.conv2d_max_pool2d(x, weight, bias, stride, padding, dilation, groups, kernel_size, pool_stride, activation)
 
 
-@conv2d_max_pool2d_taps.vjp(x="weight", weight="x")
+@conv2d_max_pool2d_taps.vjp(x="weight", weight="x", first=None)
 def conv2d_max_pool2d_taps_vjp(g, y, x, weight, x_shape, weight_shape, stride, padding, dilation, groups, kernel_size,
                                pool_stride, need):
     g, taps = g[0], y[1]

@@ -144,7 +144,7 @@ def threshold_backward_vjp(g, x, threshold):
     return threshold_backward(g, x, threshold), None
 
 
-def threshold(input, threshold, value, inplace=False):
+def threshold(input, threshold, value):
     """input where it is above the threshold, else value. Shape: any, kept."""
     return threshold_op(input, threshold, value)
 
@@ -182,7 +182,7 @@ def prelu(input, weight):
     return leaky(input, weight.reshape((-1,) + (1,) * max(0, input.ndim - 2)) if weight.size > 1 else weight.reshape(()))
 
 
-def rrelu(input, lower=1 / 8, upper=1 / 3, training=False, inplace=False):
+def rrelu(input, lower=1 / 8, upper=1 / 3, training=False):
     """input where it is at least 0, else a input, with a drawn from [lower, upper) for each element in training and their
     mean otherwise (Xu et al., 2015). Shape: any, kept. Raises ValueError unless lower <= upper.
     """

@@ -39,11 +39,19 @@ def getitem(x, key):
 def setitem(x, key, value):
     """x[key] = value in place, by NumPy's rules, cast to x's dtype. Raises RuntimeError where the tape forbids it."""
     key = _plain(key)
+    if isinstance(value, Tensor) and value._cell is x._cell and _is_basic(key) and same_memory(x.array[key], value.array):
+        return  # the second half of x[key] += y: the view was changed, and x knows
     if state.recording and (x._requires_grad or (isinstance(value, Tensor) and value._requires_grad)):
         write_in_place(x, replace, key, value)
     else:
         x.array[key] = value.array if isinstance(value, Tensor) else value
         x._mark_changed()
+
+
+def same_memory(x, y):
+    """Whether two arrays are the same elements in the same places."""
+    return type(x) is np.ndarray and x.shape == y.shape and x.strides == y.strides and x.dtype == y.dtype and \
+        x.__array_interface__["data"] == y.__array_interface__["data"]
 
 
 @op(view=True)

@@ -51,7 +51,7 @@ def linear_cross_entropy_labels(x, linear_weight, target, linear_bias=None, weig
     return total, dx, none if dw is None else dw, none if db is None else db
 
 
-@linear_cross_entropy_labels.vjp
+@linear_cross_entropy_labels.vjp(first=None)
 def linear_cross_entropy_labels_vjp(g, y, x, linear_weight, target, linear_bias, weight, reduction, ignore_index,
                                     label_smoothing, need):
     g, needs = g[0], (need[0], need[1], need[3])

@@ -106,7 +106,7 @@ def cross_entropy_labels(x, target, weight=None, ignore_index=-100, reduction="m
     return total / total.dtype.type(count) if count else total * np.nan, lse  # NaN where every label is ignored
 
 
-@cross_entropy_labels.vjp
+@cross_entropy_labels.vjp(first=None)
 def cross_entropy_labels_vjp(g, y, x, target, weight, ignore_index, reduction, label_smoothing):
     dloss, dlse = g
     dx = None

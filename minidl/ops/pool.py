@@ -18,7 +18,7 @@ def max_pool2d_taps(x, kernel_size, stride=None, padding=0, dilation=1, ceil_mod
     return kernels.max_pool2d(x, kernel_size, stride, padding, dilation, ceil_mode, activation)
 
 
-@max_pool2d_taps.vjp
+@max_pool2d_taps.vjp(first=None)
 def max_pool2d_taps_vjp(g, y, x_shape, kernel_size, stride, padding, dilation, ceil_mode):
     return max_pool2d_backward(g[0], y[1], x_shape, kernel_size, stride, padding, dilation, ceil_mode)
 

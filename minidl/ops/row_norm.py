@@ -91,7 +91,7 @@ def layer_norm_train(x, weight=None, bias=None, axes=1, eps=1e-5):
     return y.reshape(x.shape), mean.reshape(shape), r.reshape(shape)
 
 
-@layer_norm_train.vjp
+@layer_norm_train.vjp(first=None)
 def layer_norm_train_vjp(g, y, x, weight, axes, need):
     dx = dweight = dbias = None
     if g[0] is not None:
@@ -126,7 +126,7 @@ def rms_norm_train(x, weight=None, axes=1, eps=None):
     return y.reshape(x.shape), r.reshape(column(x, axes))
 
 
-@rms_norm_train.vjp
+@rms_norm_train.vjp(first=None)
 def rms_norm_train_vjp(g, y, x, weight, axes, need):
     dx = dweight = None
     if g[0] is not None:
@@ -171,7 +171,7 @@ def group_norm_train(x, groups, weight=None, bias=None, eps=1e-5):
     return kernels.group_norm(x, groups, weight, bias, eps)
 
 
-@group_norm_train.vjp
+@group_norm_train.vjp(first=None)
 def group_norm_train_vjp(g, y, x, groups, weight, need):
     dx = dweight = dbias = None
     if g[0] is not None:

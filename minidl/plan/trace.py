@@ -33,6 +33,7 @@ class Traced(NDArrayOperatorsMixin):
     """An ndarray whose uses a trace writes down."""
 
     __array_priority__ = 1000
+    replaceable = True  # a whole tensor is changed in place by another array: no copy, and a plan's inputs stay as they are
 
     def __init__(self, trace, array, ref):
         self._trace, self._array, self._ref = trace, array, ref

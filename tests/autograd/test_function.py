@@ -129,7 +129,7 @@ def test_mistakes_in_functions_are_named():
 
         @staticmethod
         def backward(ctx, g):
-            return g, None
+            return g, g
     with pytest.raises(RuntimeError, match=r"Wrong.backward: 2 gradients"):
         Wrong.apply(doubles(1)).backward()
 

@@ -2,6 +2,7 @@
 import copy
 import gc
 import os
+import pickle
 import subprocess
 import sys
 import threading
@@ -398,3 +399,12 @@ def test_debug_mode_prints_the_tape():
     done = subprocess.run([sys.executable, "-c", code], env={**os.environ, "MINIDL_DEBUG": "2"}, capture_output=True,
                           text=True, check=True)
     assert "multiply <- ['leaf', None]" in done.stderr and "exp <- ['multiply']" in done.stderr
+
+
+def test_tensors_and_their_views_can_be_pickled():
+    x = m.tensor(np.arange(6.0).reshape(2, 3), requires_grad=True)
+    row = x.detach()[0]
+    y, z = pickle.loads(pickle.dumps((x, row)))
+    assert y.requires_grad and y.tolist() == x.tolist() and z.tolist() == [0, 1, 2]
+    (y[0] * z).sum().backward()
+    assert y.grad.tolist() == [[0, 1, 2], [0, 0, 0]]

@@ -169,3 +169,38 @@ def test_elementwise_steps_write_over_what_nothing_else_reads(dtype):
     x = normal(64, 5)
     np.testing.assert_allclose(ml.compile(nested, x)(x), eager(nested, x), rtol=1e-5, atol=1e-6)
     assert "arena 1280 bytes" in ml.compile(nested, x).describe()
+
+
+class Block(ml.nn.Module):
+    """A residual block, in place or not."""
+
+    def __init__(self, inplace):
+        super().__init__()
+        self.conv, self.norm, self.inplace = ml.nn.Conv2d(4, 4, 3, padding=1), ml.nn.BatchNorm2d(4), inplace
+        self.act = ml.nn.ReLU(inplace=inplace)
+
+    def forward(self, x):
+        out = self.act(self.norm(self.conv(x)))
+        out = self.norm(self.conv(out))
+        if self.inplace:
+            out += x
+        else:
+            out = out + x
+        return self.act(out)
+
+
+def test_changes_in_place_cost_no_steps():
+    blocks = [Block(inplace).eval() for inplace in (True, False)]
+    blocks[1].load_state_dict(blocks[0].state_dict())
+    x = np.random.default_rng(0).standard_normal((2, 4, 8, 8)).astype(np.float32)
+    plans = [ml.compile(block, x) for block in blocks]
+    assert plans[0].describe() == plans[1].describe()
+    np.testing.assert_array_equal(plans[0](x), plans[1](x))
+
+
+def test_an_input_that_the_model_changes_in_place_stays_as_it_is():
+    x = normal(2, 3)
+    compiled = ml.compile(nn.Sequential(nn.ReLU(inplace=True), nn.Linear(3, 3)), x)
+    before = x.copy()
+    compiled(x)
+    np.testing.assert_array_equal(x, before)
