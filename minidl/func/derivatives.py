@@ -1,28 +1,14 @@
-"""Functions that take a function and return its derivatives, as in torch.func and JAX. Nothing here changes any `grad`.
-
-Where an argument is a nested dict, list or tuple of tensors (a model's parameters), its gradient has the same structure.
-Results are on the tape only where something around needs their derivative: an outer function of this module, or an
-argument that requires a gradient.
-
->>> from minidl import func, tensor
->>> slope = func.grad(lambda x: x ** 3)
->>> slope(tensor(2.0)).item(), func.grad(slope)(tensor(2.0)).item()
-(12.0, 12.0)
->>> func.hessian(lambda x: (x * x).sum())(tensor([1.0, 2.0])).tolist()
-[[2.0, 0.0], [0.0, 2.0]]
-"""
+"""Gradients, Jacobians and products with them."""
 import threading
 from contextlib import contextmanager
 from functools import wraps
 
 import numpy as np
 
-from .autograd import Tensor, enable_grad
-from .autograd import grad as tape_grad
-from .autograd.tensor import wrap
-from .ops import positive, reshape, stack, zeros_like
-
-__all__ = ["grad", "hessian", "jacobian", "jvp", "value_and_grad", "vjp"]
+from ..autograd import Tensor, enable_grad
+from ..autograd import grad as tape_grad
+from ..autograd.tensor import wrap
+from ..ops import positive, reshape, stack, zeros_like
 
 
 class _Level(threading.local):
@@ -43,19 +29,19 @@ def _inside():
         _level.depth -= 1
 
 
-def value_and_grad(f, argnums=0, has_aux=False):
-    """A function with f's arguments that returns (f's value, its gradient by the arguments at `argnums`).
+def value_and_grad(func, argnums=0, has_aux=False):
+    """A function with func's arguments that returns (func's value, its gradient by the arguments at `argnums`).
 
-    f: returns a tensor of one element, or with has_aux a pair of it and anything else; the value is then that pair.
+    func: returns a tensor of one element, or with has_aux a pair of it and anything else; the value is then that pair.
     argnums: a position, or a tuple of positions, for which a tuple of gradients is returned.
-    Raises TypeError where f returns anything else.
+    Raises TypeError where func returns anything else.
     """
-    @wraps(f)
+    @wraps(func)
     def call(*args, **kwargs):
         positions = (argnums,) if isinstance(argnums, int) else tuple(argnums)
         args, leaves, recorded = _on_tape(args, positions)
         with _inside():
-            result = f(*args, **kwargs)
+            result = func(*args, **kwargs)
         value = result[0] if has_aux else result
         if not isinstance(value, Tensor) or value.size != 1:
             given = f"shape {value.shape}" if isinstance(value, Tensor) else type(value).__name__
@@ -66,79 +52,111 @@ def value_and_grad(f, argnums=0, has_aux=False):
     return call
 
 
-def grad(f, argnums=0, has_aux=False):
-    """A function with f's arguments that returns the gradient of f, whose value has one element.
+def grad_and_value(func, argnums=0, has_aux=False):
+    """value_and_grad with its results the other way round, as torch.func has it: (gradient, value)."""
+    both = value_and_grad(func, argnums, has_aux)
+    return wraps(func)(lambda *args, **kwargs: both(*args, **kwargs)[::-1])
+
+
+def grad(func, argnums=0, has_aux=False):
+    """A function with func's arguments that returns the gradient of func, whose value has one element.
 
     argnums, has_aux: as for value_and_grad; with has_aux the function returns (gradient, aux).
     """
-    both = value_and_grad(f, argnums, has_aux)
+    both = value_and_grad(func, argnums, has_aux)
 
-    @wraps(f)
+    @wraps(func)
     def call(*args, **kwargs):
         value, gradient = both(*args, **kwargs)
         return (gradient, value[1]) if has_aux else gradient
     return call
 
 
-def vjp(f, *primals):
-    """(f(*primals), a function from a gradient of the result to the tuple of gradients of the primals)."""
+def vjp(func, *primals, has_aux=False):
+    """(func(*primals), a function from a gradient of the result to the gradients of the primals: a tuple of them, or the
+    only one); has_aux: func returns a pair of its result and anything else, which comes last.
+    """
     args, leaves, recorded = _on_tape(primals, range(len(primals)))
     with _inside():
-        y = f(*args)
+        y, *aux = func(*args) if has_aux else (func(*args),)
 
     def pull(*cotangents):
         given = _flat(cotangents[0] if len(cotangents) == 1 else cotangents)
         again = recorded or _level.depth > 0 or any(c.requires_grad for c in given)
         return _restored(args, range(len(args)), _pull(_flat(y), leaves, given, again))
-    return _mapped(lambda out: out if recorded else out.detach(), y), pull
+    return _mapped(lambda out: out if recorded else out.detach(), y), pull, *aux
 
 
-def jvp(f, primals, tangents):
-    """(f(*primals), the derivative of f along `tangents`), by differentiating its vector-Jacobian product once more.
+def jvp(func, primals, tangents, *, strict=False, has_aux=False):
+    """(func(*primals), the derivative of func along `tangents`), by differentiating its vector-Jacobian product once more.
 
     u -> u^T J is linear in u, so its own vector-Jacobian product with v is J v (Townsend, "A new trick for calculating
-    Jacobian vector products", 2017). Raises ValueError where there is not one tangent for each primal.
+    Jacobian vector products", 2017). has_aux: as for vjp. strict is accepted for PyTorch's sake. Raises ValueError where there
+    is not one tangent for each primal.
     """
+    (y, push, *aux) = _linear(func, primals, has_aux)
     if len(primals) != len(tangents):
         raise ValueError(f"jvp: {len(primals)} primals, {len(tangents)} tangents: as many expected")
+    return y, push(*tangents), *aux
+
+
+def linearize(func, *primals):
+    """(func(*primals), the function from tangents of the primals to the derivative along them), which is computed once."""
+    return _linear(func, primals)
+
+
+def _linear(func, primals, has_aux=False):
+    """The result of a function, its derivative as a linear function, and aux."""
     args, leaves, recorded = _on_tape(primals, range(len(primals)))
     with _inside():
-        y = f(*args)
+        y, *aux = func(*args) if has_aux else (func(*args),)
         outputs = _flat(y)
         dummies = [zeros_like(out, requires_grad=True) for out in outputs]
         pulled = _pull(outputs, leaves, dummies, True)
-    moved = _pull(pulled, dummies, _flat(tuple(tangents)), recorded)
-    return _mapped(lambda out: out if recorded else out.detach(), y), _like_tree(y, iter(moved))
+
+    def push(*tangents):
+        return _like_tree(y, iter(_pull(pulled, dummies, _flat(tuple(tangents)), recorded)))
+    return _mapped(lambda out: out if recorded else out.detach(), y), push, *aux
 
 
-def jacobian(f, argnums=0):
-    """A function with f's arguments that returns all derivatives of f. Shape: the result's, then the argument's.
+def jacobian(func, argnums=0, *, has_aux=False, chunk_size=None):
+    """A function with func's arguments that returns all derivatives of func. Shape: the result's, then the argument's.
 
-    One vector-Jacobian product for each element of the result. argnums: a position, or a tuple of them for a tuple.
+    One vector-Jacobian product for each element of the result. argnums: a position, or a tuple of them for a tuple. Where
+    func returns a structure of tensors, its Jacobians have the same one, and so have those of an argument. has_aux: func
+    returns a pair of its result and anything else, and so does the function. chunk_size is accepted for PyTorch's sake.
     """
-    @wraps(f)
+    @wraps(func)
     def call(*args, **kwargs):
         positions = (argnums,) if isinstance(argnums, int) else tuple(argnums)
         args, leaves, recorded = _on_tape(args, positions)
         with _inside():
-            y = f(*args, **kwargs)
-        rows = []
-        for at in np.ndindex(y.shape):
-            seed = zeros_like(y)
-            seed[at] = 1
-            rows.append(_pull([y], leaves, [seed], recorded))
-        found = tuple(reshape(stack([row[k] for row in rows]), y.shape + x.shape) if rows else
-                      wrap(np.zeros(y.shape + x.shape, x.dtype, like=x.array)) for k, x in enumerate(leaves))
-        return found[0] if isinstance(argnums, int) else found
+            result = func(*args, **kwargs)
+
+        def by_arguments(y):
+            rows = []
+            for at in np.ndindex(y.shape):
+                seed = zeros_like(y)
+                seed[at] = 1
+                rows.append(_pull([y], leaves, [seed], recorded))
+            found = [reshape(stack([row[k] for row in rows]), y.shape + x.shape) if rows else
+                     wrap(np.zeros(y.shape + x.shape, x.dtype, like=x.array)) for k, x in enumerate(leaves)]
+            found = _restored(args, positions, found)
+            return found[0] if isinstance(argnums, int) else found
+        found = _mapped(by_arguments, result[0] if has_aux else result)
+        return (found, result[1]) if has_aux else found
     return call
 
 
-def hessian(f, argnums=0):
-    """A function with f's arguments that returns all second derivatives of f, whose value has one element.
+jacrev = jacfwd = jacobian  # PyTorch's names; both have the same values
 
-    Shape: the argument's twice. It is the Jacobian of the gradient.
+
+def hessian(func, argnums=0):
+    """A function with func's arguments that returns all second derivatives of func: the Jacobian of its Jacobian.
+
+    Shape: the result's, then the argument's twice.
     """
-    return jacobian(grad(f, argnums), argnums)
+    return jacobian(jacobian(func, argnums), argnums)
 
 
 def _on_tape(args, positions):
