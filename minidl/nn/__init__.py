@@ -104,8 +104,8 @@ from .loss import (
     TripletMarginWithDistanceLoss,
 )
 from .module import Module
-from .norm import BatchNorm1d, BatchNorm2d, BatchNorm3d, CrossMapLRN2d, LocalResponseNorm
-from .parameter import Parameter
+from .norm import BatchNorm1d, BatchNorm2d, BatchNorm3d, CrossMapLRN2d, LocalResponseNorm, SyncBatchNorm
+from .parameter import Buffer, Parameter
 from .pool import (
     AdaptiveAvgPool1d,
     AdaptiveAvgPool2d,
@@ -158,6 +158,7 @@ __all__ = [
     "BatchNorm2d",
     "BatchNorm3d",
     "Bilinear",
+    "Buffer",
     "CTCLoss",
     "ChannelShuffle",
     "CircularPad1d",
@@ -275,6 +276,7 @@ __all__ = [
     "Softplus",
     "Softshrink",
     "Softsign",
+    "SyncBatchNorm",
     "Tanh",
     "Tanhshrink",
     "Threshold",

@@ -85,9 +85,17 @@ class Numbered(Container):
         """Adds parts at the end. Returns this container."""
         return self._renew([*self, *parts])
 
+    def pop(self, index=-1):
+        """Takes a part out and returns it."""
+        part = self[index]
+        del self[index]
+        return part
+
     def insert(self, index, part):
-        """Puts a part before position `index`. Returns this container."""
+        """Puts a part before position `index`. Returns this container. Raises IndexError where there is none."""
         parts = list(self)
+        if not -len(parts) <= index <= len(parts):
+            raise IndexError(f"{type(self).__name__}: insert at {index} with {len(parts)} parts")
         parts.insert(index, part)
         return self._renew(parts)
 
@@ -101,6 +109,9 @@ class ModuleList(Numbered):
 
     def __add__(self, other):
         return ModuleList([*self, *other])
+
+    def __iadd__(self, other):
+        return self.extend(other)
 
 
 class ParameterList(Numbered):
@@ -315,6 +326,20 @@ class Sequential(Numbered):
 
     def __add__(self, other):
         return Sequential(*self, *other)
+
+    def __iadd__(self, other):
+        return self.extend(list(other))
+
+    def __mul__(self, times):
+        """The same modules one after the other, so many times."""
+        if not isinstance(times, int) or times < 1:
+            raise ValueError(f"Sequential: times {times!r}: a whole number of at least 1 expected")
+        return Sequential(*list(self) * times)
+
+    __rmul__ = __mul__
+
+    def __imul__(self, times):
+        return self.extend(list(self * times)[len(self):])
 
     def forward(self, input):
         layers, i = [*self._modules.values(), None, None], 0

@@ -5,6 +5,7 @@
 too: autograd/waiting.py.
 """
 import warnings
+from functools import wraps
 
 import numpy as np
 
@@ -91,6 +92,29 @@ from ..ops.multi_head import multi_head_attention_forward
 from ..ops.row_norm import group_norm, instance_norm, layer_norm, local_response_norm, rms_norm
 from ..random import rand_like
 from .conv import pad_end, pair, resolve_padding
+
+
+def with_old_names(function):
+    """A loss that is also told its reduction by size_average and reduce, as before there was `reduction`."""
+    @wraps(function)
+    def call(*args, size_average=None, reduce=None, **kwargs):
+        if size_average is not None or reduce is not None:
+            kwargs["reduction"] = "none" if reduce is False else "sum" if size_average is False else "mean"
+            warnings.warn(f"size_average and reduce are names of earlier days: reduction={kwargs['reduction']!r} expected",
+                          DeprecationWarning, stacklevel=2)
+        return function(*args, **kwargs)
+    return call
+
+
+(
+    binary_cross_entropy, binary_cross_entropy_with_logits, cosine_embedding_loss, cross_entropy,
+    hinge_embedding_loss, kl_div, l1_loss, margin_ranking_loss, mse_loss, multi_margin_loss, multilabel_margin_loss,
+    multilabel_soft_margin_loss, nll_loss, poisson_nll_loss, smooth_l1_loss, soft_margin_loss, triplet_margin_loss
+) = map(with_old_names, (
+        binary_cross_entropy, binary_cross_entropy_with_logits, cosine_embedding_loss, cross_entropy,
+        hinge_embedding_loss, kl_div, l1_loss, margin_ranking_loss, mse_loss, multi_margin_loss,
+        multilabel_margin_loss, multilabel_soft_margin_loss, nll_loss, poisson_nll_loss, smooth_l1_loss,
+        soft_margin_loss, triplet_margin_loss))
 
 
 def in_place(function):

@@ -4,6 +4,7 @@ They draw from `generator`, or else from minidl.random.default_generator. A tens
 """
 import math
 from contextlib import contextmanager
+from numbers import Real
 
 import numpy as np
 
@@ -132,6 +133,8 @@ def calculate_gain(nonlinearity, param=None):
     gains = {"linear": 1.0, "conv1d": 1.0, "conv2d": 1.0, "conv3d": 1.0, "sigmoid": 1.0, "tanh": 5 / 3, "relu": 2**0.5,
              "selu": 0.75}
     if nonlinearity == "leaky_relu":
+        if not (param is None or (isinstance(param, Real) and not isinstance(param, bool))):
+            raise ValueError(f"calculate_gain: param={param!r}: a number, the slope below 0, expected")
         return (2 / (1 + (0.01 if param is None else param) ** 2)) ** 0.5
     if nonlinearity not in gains:
         raise ValueError(f"calculate_gain: nonlinearity={nonlinearity!r}: one of {', '.join(gains)}, leaky_relu expected")

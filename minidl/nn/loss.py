@@ -6,14 +6,19 @@ from math import prod
 
 from ..ops import reshape
 from . import functional as F
+from .functional import with_old_names
 from .linear import Linear
 from .module import Module
 
 
 class Loss(Module):
-    """What all losses have: reduction."""
+    """What all losses have: reduction, also by its names of earlier days, size_average and reduce."""
 
     reductions = "mean", "sum", "none"
+
+    def __init_subclass__(cls):
+        super().__init_subclass__()
+        cls.__init__ = with_old_names(cls.__init__)
 
     def __init__(self, reduction="mean"):
         super().__init__()

@@ -1,4 +1,6 @@
 """Module: a function with parameters, made of other modules."""
+from collections import OrderedDict
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from numpy import ndarray
@@ -7,13 +9,20 @@ from ..autograd import Tensor, no_grad
 from ..autograd.tensor import wrap
 from ..ops import asarray, from_dlpack
 from .hooks import HookHandle, Hooks, StateHooks
-from .parameter import Parameter
+from .parameter import Buffer, Parameter
 
 
 class Keys(NamedTuple):
     """What load_state_dict found absent and what it left over."""
     missing_keys: list
     unexpected_keys: list
+
+    def __repr__(self):
+        if not self.missing_keys and not self.unexpected_keys:
+            return "<All keys matched successfully>"
+        return f"IncompatibleKeys(missing_keys={self.missing_keys}, unexpected_keys={self.unexpected_keys})"
+
+    __str__ = __repr__
 
     def problems(self, strict):
         """What is wrong with that, as text, where the names must be the same."""
@@ -39,6 +48,7 @@ class Module:
 
     training = True
     _hooks = _state_hooks = None
+    optional_state = ()  # names of buffers that older state dicts do not have
     fused_activations = ()  # the names that forward takes as `activation` and computes in the same kernel
 
     def __new__(cls, *args, **kwargs):
@@ -70,6 +80,9 @@ class Module:
     def __setattr__(self, name, value):
         if isinstance(value, Parameter):
             self._register(self._parameters, name, value)
+        elif isinstance(value, Buffer):
+            (self._transient.discard if value.persistent else self._transient.add)(name)
+            self._register(self._buffers, name, value)
         elif isinstance(value, Module):
             self._register(self._modules, name, value)
         else:
@@ -204,6 +217,12 @@ class Module:
             module = module._modules[name]
         return module
 
+    def set_submodule(self, target, module):
+        """Puts a module at a dotted name. Raises AttributeError where there is none before the last dot."""
+        path, _, name = target.rpartition(".")
+        owner = self.get_submodule(path)
+        owner._register(owner._modules, owner._checked_name(name), module)
+
     def get_parameter(self, target):
         """The parameter at a dotted name. Raises AttributeError where there is none."""
         path, _, name = target.rpartition(".")
@@ -280,6 +299,14 @@ class Module:
         """to('float16')"""
         return self.to("float16")
 
+    def type(self, dst_type):
+        """to(dst_type)"""
+        return self.to(dst_type)
+
+    def cpu(self):
+        """to('cpu')"""
+        return self.to("cpu")
+
     # ---- state ----
     def _state(self):
         """name -> tensor, of all parameters and persistent buffers; shared ones under each of their names."""
@@ -291,42 +318,67 @@ class Module:
             for name, tensor in module._buffers.items():
                 if name not in module._transient:
                     found[lead + name] = tensor
-        return {name: tensor for name, tensor in found.items() if tensor is not None}
+        return OrderedDict((name, tensor) for name, tensor in found.items() if tensor is not None)
+
+    def get_extra_state(self):
+        """What else belongs to the state, under the name '_extra_state'. To be written by a subclass, with set_extra_state."""
+        raise NotImplementedError(f"{type(self).__name__}: get_extra_state is not there")
+
+    def set_extra_state(self, state):
+        """Takes over what get_extra_state gave."""
+        raise NotImplementedError(f"{type(self).__name__}: set_extra_state is not there")
+
+    def _with_extra_state(self):
+        """(name, module) of the modules that have an extra state."""
+        return [(f"{path}._extra_state" if path else "_extra_state", module)
+                for path, module in self.named_modules(remove_duplicate=False)
+                if type(module).get_extra_state is not Module.get_extra_state]
 
     def _with_state_hooks(self):
         """(the prefix of its names, module, its hooks) of this module and all below it that have hooks around their state."""
         return [(f"{path}." if path else "", module, module._state_hooks)
                 for path, module in self.named_modules(remove_duplicate=False) if module._state_hooks is not None]
 
-    def state_dict(self, prefix="", keep_vars=False):
-        """name -> tensor of parameters and persistent buffers, off the tape and sharing memory (keep_vars: as they are)."""
+    def state_dict(self, *, destination=None, prefix="", keep_vars=False):
+        """name -> tensor of parameters and persistent buffers, off the tape and sharing memory (keep_vars: as they are).
+
+        destination: a dict that they are added to, and that is returned.
+        """
         hooked = self._with_state_hooks()
         for lead, module, hooks in hooked:
             for hook in tuple(hooks.save_before):
                 hook(module, prefix + lead, keep_vars)
-        found = {prefix + name: tensor if keep_vars else tensor.detach() for name, tensor in self._state().items()}
+        found = OrderedDict() if destination is None else destination
+        for name, tensor in self._state().items():
+            found[prefix + name] = tensor if keep_vars else tensor.detach()
+        for name, module in self._with_extra_state():
+            found[prefix + name] = module.get_extra_state()
         for lead, module, hooks in reversed(hooked):  # what is inside first
             for hook in tuple(hooks.save_after):
                 hook(module, found, prefix + lead, {})
         return found
 
-    def load_state_dict(self, state_dict, strict=True):
+    def load_state_dict(self, state_dict, strict=True, assign=False):
         """Copies values into the parameters and buffers, which keep their memory, layout and dtype.
 
-        state_dict: name -> Tensor or array (whatever has __dlpack__). strict: the names must be the same.
+        state_dict: name -> Tensor or array (whatever has __dlpack__). strict: the names must be the same. assign: what is
+        given takes the place of what is there, with its own dtype, memory and layout; optimizers do not know it.
         Returns (missing_keys, unexpected_keys). Raises RuntimeError, listing all that does not fit, before anything changes;
         where hooks run after loading, which may change the lists of names, these are looked at behind them.
         """
+        if not isinstance(state_dict, Mapping):
+            raise TypeError(f"load_state_dict: a {type(state_dict).__name__} given: a dict of tensors expected")
         state_dict, problems, keys, hooked = dict(state_dict), [], Keys([], []), self._with_state_hooks()
         for lead, module, hooks in hooked:
             for hook in tuple(hooks.load_before):
                 hook(module, state_dict, lead, {}, strict, keys.missing_keys, keys.unexpected_keys, problems)
-        own = self._state()
-        keys.missing_keys.extend(n for n in own if n not in state_dict)
-        keys.unexpected_keys.extend(n for n in state_dict if n not in own)
+        own, extra = self._state(), dict(self._with_extra_state())
+        optional = {f"{path}.{n}" if path else n for path, module in self.named_modules() for n in module.optional_state}
+        keys.missing_keys.extend(n for n in (*own, *extra) if n not in state_dict and n not in optional)
+        keys.unexpected_keys.extend(n for n in state_dict if n not in own and n not in extra)
         values = {n: _as_tensor(state_dict[n]) for n in own if n in state_dict}
         wrong = [f"{n}: {v.dtype}{v.shape} given, {own[n].dtype}{own[n].shape} expected" for n, v in values.items()
-                 if v.shape != own[n].shape or (v.dtype.kind in "fc") != (own[n].dtype.kind in "fc")]
+                 if v.shape != own[n].shape or (not assign and (v.dtype.kind in "fc") != (own[n].dtype.kind in "fc"))]
         if wrong:
             problems.append(f"do not fit: {'; '.join(wrong)}")
         behind = [(module, hook) for _, module, hooks in reversed(hooked) for hook in hooks.load_after]
@@ -336,12 +388,27 @@ class Module:
             raise RuntimeError("\n  ".join([f"load_state_dict: nothing was loaded into {type(self).__name__}:", *problems]))
         with no_grad():
             for name, value in values.items():
-                own[name].copy_(value)
+                if assign:
+                    self._assign(name, value)
+                else:
+                    own[name].copy_(value)
+        for name, module in extra.items():
+            if name in state_dict:
+                module.set_extra_state(state_dict[name])
         for module, hook in behind:
             hook(module, keys)
         if behind and (problems := keys.problems(strict)):
             raise RuntimeError("\n  ".join([f"load_state_dict: loaded into {type(self).__name__} what there is:", *problems]))
         return keys
+
+    def _assign(self, name, value):
+        """Puts a tensor in the place of a parameter or buffer, a parameter of its own for a parameter."""
+        path, _, name = name.rpartition(".")
+        owner = self.get_submodule(path)
+        old = owner._parameters.get(name)
+        if old is not None and not isinstance(value, Parameter):
+            value = Parameter(value.detach(), old.requires_grad)
+        owner._register(owner._buffers if old is None else owner._parameters, name, value)
 
     # ---- hooks ----
     def _hook(self, kind, hook, prepend=False):

@@ -17,6 +17,7 @@ class BatchNorm(Module):
 
     axes = None  # numbers of axes that an input may have
     fused_activations = ("relu", "relu6")
+    optional_state = ("num_batches_tracked",)
 
     def __init__(self, num_features, eps=1e-5, momentum=0.1, affine=True, track_running_stats=True, device=None, dtype=None,
                  *, bias=True):
@@ -57,7 +58,7 @@ class BatchNorm(Module):
         """activation 'relu' or 'relu6': that of result + residual, in one go."""
         self.check(input)
         momentum = self.momentum
-        if self.training and self.track_running_stats:
+        if self.training and self.track_running_stats and self.num_batches_tracked is not None:
             self.num_batches_tracked.add_(1)
             if momentum is None:
                 momentum = 1 / self.num_batches_tracked.item()
@@ -82,6 +83,29 @@ class BatchNorm2d(BatchNorm):
 class BatchNorm3d(BatchNorm):
     __doc__ = f"For volumes (N, C, D, H, W). {BatchNorm.__doc__}"
     axes = (5,)
+
+
+class SyncBatchNorm(BatchNorm):
+    __doc__ = f"""For (N, C, ...): BatchNorm by the class that PyTorch has for several processes. There is one process
+    here, and so it computes what BatchNorm does. {BatchNorm.__doc__}"""
+    axes = (2, 3, 4, 5)
+
+    def __init__(self, num_features, eps=1e-5, momentum=0.1, affine=True, track_running_stats=True, process_group=None,
+                 device=None, dtype=None):
+        super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype)
+
+    @classmethod
+    def convert_sync_batchnorm(cls, module, process_group=None):
+        """The module with each BatchNorm in it, or itself, a SyncBatchNorm of the same parameters and buffers."""
+        if isinstance(module, BatchNorm) and not isinstance(module, SyncBatchNorm):
+            made = cls(module.num_features, module.eps, module.momentum, module.affine, module.track_running_stats)
+            for registry in ("_parameters", "_buffers"):
+                for name, tensor in getattr(module, registry).items():
+                    setattr(made, name, tensor)
+            return made.train(module.training)
+        for name, child in module.named_children():
+            module._register(module._modules, name, cls.convert_sync_batchnorm(child, process_group))
+        return module
 
 
 class LocalResponseNorm(Module):

@@ -1,4 +1,4 @@
-"""Parameter: a tensor that a module learns."""
+"""Parameter: a tensor that a module learns. Buffer: one that it keeps."""
 from ..autograd import Tensor
 
 
@@ -15,3 +15,14 @@ class Parameter(Tensor):
 
     def __repr__(self):
         return f"Parameter containing:\n{super().__repr__()}"
+
+
+class Buffer(Tensor):
+    """A tensor that becomes one of a module's `buffers()` when it is made an attribute of the module.
+
+    persistent: it is part of state_dict().
+    """
+
+    def __init__(self, data, *, persistent=True):
+        super().__init__(data)
+        self.persistent = persistent

@@ -58,7 +58,8 @@ def interpolate(input, size=None, scale_factor=None, mode="nearest", align_corne
     """input at another size, as PyTorch's. Linear in it: dL/dx is the transposed map of g.
 
     size or scale_factor: one for all axes or one for each. mode: 'nearest', 'nearest-exact', 'linear' / 'bilinear' /
-    'trilinear' (by the number of axes), 'bicubic' or 'area'. align_corners: the outer values keep their places.
+    'trilinear' (by the number of axes), 'bicubic' or 'area'. align_corners: the outer values keep their places. antialias, for
+    'bilinear' and 'bicubic': a smaller image has averages of all pixels.
     Shapes: (N, C, L), (N, C, H, W) or (N, C, D, H, W). Raises ValueError for options that do not go together.
     """
     n = input.ndim - 2
@@ -66,9 +67,10 @@ def interpolate(input, size=None, scale_factor=None, mode="nearest", align_corne
     if n not in AXES or mode not in modes:
         raise ValueError(f"interpolate: mode={mode!r} for input {tuple(input.shape)}: (N, C, ...) and one of "
                          f"{', '.join(map(repr, modes))} expected")
-    if antialias or (align_corners is not None and mode in ("nearest", "nearest-exact", "area")):
+    if (antialias and mode not in ("bilinear", "bicubic")) or (
+            align_corners is not None and mode in ("nearest", "nearest-exact", "area")):
         raise ValueError(f"interpolate: mode={mode!r}, align_corners={align_corners}, antialias={antialias}: align_corners "
-                         "for linear and cubic modes only, and no antialias expected")
+                         "for linear and cubic modes only, antialias for 'bilinear' and 'bicubic' only, expected")
     if (size is None) == (scale_factor is None):
         raise ValueError(f"interpolate: size={size}, scale_factor={scale_factor}: one of them expected")
     if size is not None:
@@ -87,11 +89,11 @@ def interpolate(input, size=None, scale_factor=None, mode="nearest", align_corne
         return ADAPTIVE_MEANS[n](input, out)
     x = permute_dims(input, (0, *range(2, n + 2), 1))  # channels last
     for axis, (to, factor) in enumerate(zip(out, factors), 1):
-        x = resize(x, axis, to, factor, mode, bool(align_corners))
+        x = resize(x, axis, to, factor, mode, bool(align_corners), antialias)
     return permute_dims(x, (0, n + 1, *range(1, n + 1)))
 
 
-def resize(x, axis, to, factor, mode, align_corners):
+def resize(x, axis, to, factor, mode, align_corners, antialias=False):
     """x with `to` places along an axis."""
     length = x.shape[axis]
     if to == length and factor in (None, 1):
@@ -105,9 +107,27 @@ def resize(x, axis, to, factor, mode, align_corners):
         start = np.arange(to, dtype=np.float32) + np.float32(0.5 if mode == "nearest-exact" else 0)
         places = np.minimum(np.floor(start * np.float32(step)).astype(np.int64), length - 1)
         return take(x, np.asarray(places.tolist(), like=getattr(x, "array", x)), axis)
-    weights = interpolation(getattr(x, "array", x), length, to, step, mode == "bicubic", align_corners)
+    matrix = averages if antialias else interpolation
+    weights = matrix(getattr(x, "array", x), length, to, step, mode == "bicubic", align_corners)
     y = matmul(weights, reshape(x, (math.prod(before), length, math.prod(after))))
     return reshape(y, (*before, to, *after))
+
+
+@op
+def averages(x, length, to, step, cubic, align_corners):
+    """The (to, length) matrix of averages around each place: a triangle of two pixels' width, or Keys's cubic with a = -1/2 of
+    four, wider by as much as the image becomes smaller.
+
+    No derivative: x only gives the dtype and the kind of array, so that the matrix is a constant.
+    """
+    if align_corners:
+        step = (length - 1) / (to - 1) if to > 1 else 0
+    t = np.abs(np.arange(length) + 0.5 - (np.arange(to)[:, None] + 0.5) * step) / max(step, 1)
+    if cubic:
+        matrix = np.where(t < 1, (1.5 * t - 2.5) * t * t + 1, np.where(t < 2, ((2.5 - 0.5 * t) * t - 4) * t + 2, 0))
+    else:
+        matrix = np.maximum(1 - t, 0)
+    return np.asarray((matrix / matrix.sum(1, keepdims=True)).tolist(), x.dtype, like=x)
 
 
 @op

@@ -52,6 +52,43 @@ def in_place(operation):
     return call
 
 
+def with_factor(operation, in_place_too=False):
+    """add and sub as methods: x + alpha other, x - alpha other."""
+    change = in_place(operation)
+
+    def call(self, other, *, alpha=1):
+        other = other if type(alpha) is int and alpha == 1 else other * alpha
+        return change(self, other) if in_place_too else operation(self, other)
+    call.__name__, call.__doc__ = operation.__name__, operation.__doc__
+    return call
+
+
+def addcmul(x, tensor1, tensor2, *, value=1):
+    """x + value tensor1 tensor2."""
+    return x + value * tensor1 * tensor2
+
+
+def addcdiv(x, tensor1, tensor2, *, value=1):
+    """x + value tensor1 / tensor2."""
+    return x + value * tensor1 / tensor2
+
+
+def lerp(x, end, weight):
+    """x + weight (end - x)."""
+    return x + weight * (end - x)
+
+
+def with_options(operation):
+    """A method that changes x in place, with arguments by name."""
+    def call(self, *args, **options):
+        def changed(x):
+            return operation(x, *args, **options)
+        changed.__name__ = f"{operation.__name__}_"
+        return write_in_place(self, changed)
+    call.__name__ = f"{operation.__name__}_"
+    return call
+
+
 def sizes(operation):
     """A method that takes whole numbers one by one or as one tuple: x.reshape(2, 3) and x.reshape((2, 3))."""
     def call(self, *numbers, **kwargs):
@@ -258,15 +295,18 @@ SAME_NAME = (
     view, view_as, permute, transpose, t, expand, expand_as, unsqueeze, clone, contiguous, to, to_device, copy_, zero_, dim,
     numel, element_size, is_floating_point, is_contiguous, new_zeros, new_ones, new_full, new_tensor)
 OTHER_NAMES = {
-    "add": arithmetic.add, "sub": arithmetic.subtract, "mul": arithmetic.multiply, "div": arithmetic.divide,
-    "neg": arithmetic.negative, "clamp": arithmetic.clip, "absolute": arithmetic.abs, "eq": logic.equal,
+    "add": with_factor(arithmetic.add), "sub": with_factor(arithmetic.subtract), "mul": arithmetic.multiply,
+    "div": arithmetic.divide, "addcmul": addcmul, "addcdiv": addcdiv, "lerp": lerp, "addcmul_": with_options(addcmul),
+    "addcdiv_": with_options(addcdiv), "lerp_": with_options(lerp), "sqrt_": in_place(arithmetic.sqrt),
+    "neg_": in_place(arithmetic.negative), "neg": arithmetic.negative, "clamp": arithmetic.clip, "absolute": arithmetic.abs,
+    "eq": logic.equal,
     "ne": logic.not_equal, "lt": logic.less, "le": logic.less_equal, "gt": logic.greater, "ge": logic.greater_equal,
     "amax": reduce.max, "amin": reduce.min, "cumsum": reduce.cumulative_sum, "cumprod": reduce.cumulative_prod,
     "unbind": shape.unstack, "repeat_interleave": shape.repeat, "tile": sizes(shape.tile), "reshape": sizes(shape.reshape),
     "where": lambda x, condition, other: index.where(condition, x, other), "clamp_": clip_, "clip_": clip_,
     "float": cast("float32"), "double": cast("float64"), "half": cast("float16"), "int": cast("int32"),
-    "long": cast("int64"), "bool": cast("bool"), "fill_": copy_, "add_": in_place(arithmetic.add),
-    "sub_": in_place(arithmetic.subtract), "mul_": in_place(arithmetic.multiply), "div_": in_place(arithmetic.divide),
+    "long": cast("int64"), "bool": cast("bool"), "fill_": copy_, "add_": with_factor(arithmetic.add, True),
+    "sub_": with_factor(arithmetic.subtract, True), "mul_": in_place(arithmetic.multiply), "div_": in_place(arithmetic.divide),
     "masked_fill_": in_place(index.masked_fill), "__getitem__": index.getitem, "__setitem__": index.setitem,
     "__array_namespace__": array_namespace}
 

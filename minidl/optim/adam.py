@@ -13,12 +13,12 @@ class Adam(Optimizer):
         theta = theta - gamma m^_t / (sqrt(v^_t) + eps)  gamma = lr
 
     amsgrad: the largest v_t so far stands for v_t in the last two lines (Reddi et al. 2018).
-    decoupled_weight_decay: as AdamW. foreach, fused: accepted, so that PyTorch code runs; all parameters are always
-    updated in one call. Raises ValueError for options out of range.
+    decoupled_weight_decay: as AdamW. foreach, capturable, differentiable, fused: accepted, so that PyTorch code runs; all
+    parameters are always updated in one call. Raises ValueError for options out of range.
     """
 
     def __init__(self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, amsgrad=False, *, foreach=None,
-                 maximize=False, fused=None, decoupled_weight_decay=False):
+                 maximize=False, capturable=False, differentiable=False, fused=None, decoupled_weight_decay=False):
         super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "amsgrad": amsgrad,
                                   "maximize": maximize, "decoupled_weight_decay": decoupled_weight_decay})
 

@@ -64,6 +64,10 @@ class NAdam(AdamVariant):
         super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "maximize": maximize,
                                   "momentum_decay": momentum_decay, "decoupled_weight_decay": decoupled_weight_decay})
 
+    def check(self, group):
+        super().check(group)
+        require("NAdam", group, momentum_decay=(group["momentum_decay"] >= 0, "at least 0"))
+
     def apply(self, p, g, state, group):
         beta1, t = group["betas"][0], state["step"]
         mu, following = (beta1 * (1 - 0.5 * 0.96 ** (s * group["momentum_decay"])) for s in (t, t + 1))

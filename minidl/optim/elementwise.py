@@ -20,7 +20,7 @@ class Elementwise(Optimizer):
 
     def update(self, params, grads, group):
         for p, g in zip(params, grads):
-            if p not in self.state:
+            if not self.state[p]:
                 self.state[p] = {"step": 0, **{name: zeros_like(p) for name in self.states(group)}}
                 self.begin(self.state[p], group)
             state = self.state[p]

@@ -85,6 +85,9 @@ class LRScheduler:
         self.__dict__.update(state_dict)
 
 
+_LRScheduler = LRScheduler  # its name of earlier days, from which scripts derive
+
+
 class LambdaLR(LRScheduler):
     """The initial rate times lr_lambda(t); one function, or a list with one for each group. Functions are not in the state."""
 

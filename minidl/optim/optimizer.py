@@ -1,4 +1,6 @@
 """Optimizer: parameter groups, the state of each parameter, and both as a dict in PyTorch's layout."""
+from collections import defaultdict
+
 import numpy as np
 
 from ..autograd import Tensor, enable_grad, no_grad
@@ -32,9 +34,9 @@ class StepHooks(StateHooks):
 class Optimizer:
     """The base of all optimizers.
 
-    params: tensors, or dicts with "params" and options that differ from `defaults` (parameter groups). A subclass writes
-    `check(group)`, which raises on options that make no sense, and `update(params, grads, group)`, which changes the
-    parameters in place and keeps what it needs in `self.state[param]`, a dict.
+    params: tensors, (name, tensor) pairs, or dicts with "params" and options that differ from `defaults` (parameter groups). A
+    subclass writes `check(group)`, which raises on options that make no sense, and `update(params, grads, group)`, which
+    changes the parameters in place and keeps what it needs in `self.state[param]`, a dict.
 
     Raises ValueError for no parameters, a parameter given twice and options out of range, TypeError for what is no tensor.
     """
@@ -50,7 +52,7 @@ class Optimizer:
         if not params:
             raise ValueError(f"{name}: params is empty: at least one tensor expected (a generator gives its values only once)")
         self.defaults = defaults
-        self.state = {}
+        self.state = defaultdict(dict)
         self.param_groups = []
         for group in params if isinstance(params[0], dict) else [{"params": params}]:
             self.add_param_group(group)
@@ -103,6 +105,9 @@ class Optimizer:
         if not isinstance(group, dict) or "params" not in group:
             raise TypeError(f"{name}: group {number} is a {type(group).__name__}: a dict with the key 'params' expected")
         params = [group["params"]] if isinstance(group["params"], Tensor) else list(group["params"])
+        if params and all(isinstance(p, tuple) and len(p) == 2 for p in params):  # as named_parameters() gives them
+            group = {**group, "param_names": [path for path, _ in params]}
+            params = [p for _, p in params]
         if not params:
             raise ValueError(f"{name}: params of group {number} is empty: at least one tensor expected")
         seen = {id(p) for other in self.param_groups for p in other["params"]}
@@ -149,7 +154,7 @@ class Optimizer:
         if sizes != own:
             raise ValueError(f"{name}.load_state_dict: groups of {sizes} parameters: {own} expected")
         params = dict(zip([i for g in groups for i in g["params"]], [p for g in self.param_groups for p in g["params"]]))
-        state = {}
+        state = defaultdict(dict)
         for i, entries in state_dict["state"].items():
             if i not in params:
                 raise ValueError(f"{name}.load_state_dict: state of parameter {i!r}: one of {list(params)} expected")

@@ -11,12 +11,12 @@ class SGD(Optimizer):
         theta = theta - gamma b_t                        gamma = lr
         theta = theta - gamma (g_t + mu b_t)             with nesterov
 
-    foreach, fused: accepted, so that PyTorch code runs; all parameters are always updated in one call.
+    foreach, differentiable, fused: accepted, so that PyTorch code runs; all parameters are always updated in one call.
     Raises ValueError for options out of range.
     """
 
     def __init__(self, params, lr=1e-3, momentum=0.0, dampening=0.0, weight_decay=0.0, nesterov=False, *, maximize=False,
-                 foreach=None, fused=None):
+                 foreach=None, differentiable=False, fused=None):
         super().__init__(params, {"lr": lr, "momentum": momentum, "dampening": dampening, "weight_decay": weight_decay,
                                   "nesterov": nesterov, "maximize": maximize})
 
@@ -32,9 +32,9 @@ class SGD(Optimizer):
         if not group["momentum"]:
             update.sgd(params, grads, None, *options)
             return
-        new = {p for p in params if p not in self.state}
+        new = {p for p in params if not self.state[p]}
         for p in new:
-            self.state[p] = {"momentum_buffer": zeros_like(p)}
+            self.state[p]["momentum_buffer"] = zeros_like(p)
         buffers = [self.state[p]["momentum_buffer"] for p in params]
         if not new:
             update.sgd(params, grads, buffers, *options)

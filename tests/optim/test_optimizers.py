@@ -179,7 +179,7 @@ next(USED)
     (lambda: optim.SGD(ONE), TypeError, "params is a Tensor: an iterable of tensors"),
     (lambda: optim.SGD(3), TypeError, "params is a int"),
     (lambda: optim.SGD([ONE, 3]), TypeError, r"params\[1\] of group 0 is a int: a tensor"),
-    (lambda: optim.SGD([("weight", ONE)]), TypeError, r"params\[0\] of group 0 is a tuple"),
+    (lambda: optim.SGD([("weight", ONE, 1)]), TypeError, r"params\[0\] of group 0 is a tuple"),
     (lambda: optim.SGD([ONE, ONE]), ValueError, r"params\[1\] of group 0, shape \(2,\), occurs twice"),
     (lambda: optim.SGD([{"params": ONE}, {"params": [ONE]}]), ValueError, r"params\[0\] of group 1, .* occurs twice"),
     (lambda: optim.SGD([{"params": []}]), ValueError, "params of group 0 is empty"),

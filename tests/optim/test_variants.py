@@ -78,3 +78,52 @@ def test_lion_is_the_papers_algorithm_2():
         theta -= 0.1 * (np.sign(0.8 * m + 0.2 * g) + 0.2 * theta)
         m = 0.95 * m + 0.05 * g
         np.testing.assert_allclose(p.detach().numpy(), theta, rtol=1e-12)
+
+
+def test_sparse_adam_is_pytorchs_where_the_gradient_has_rows():
+    torch = pytest.importorskip("torch", reason="compares with PyTorch")
+    weights, rows = np.random.default_rng(0).standard_normal((6, 3)), ([1, 3], [3, 3, 5], [1], [0, 1, 5])
+    ours, theirs = ml.nn.Embedding(6, 3, sparse=True).double(), torch.nn.Embedding(6, 3, sparse=True).double()
+    ours.weight.data, theirs.weight.data = ml.tensor(weights), torch.tensor(weights)
+    for lib, layer in ((ml, ours), (torch, theirs)):
+        optimizer = lib.optim.SparseAdam(layer.parameters(), lr=0.1)
+        for step in rows:
+            optimizer.zero_grad()
+            (layer(lib.tensor(step)) ** 2).sum().backward()
+            optimizer.step()
+    np.testing.assert_allclose(ours.weight.detach().numpy(), theirs.weight.detach().numpy(), rtol=1e-12)
+    assert ours.weight[2].tolist() == weights[2].tolist()
+
+
+def test_parameters_with_names():
+    layer = ml.nn.Linear(2, 2)
+    optimizer = ml.optim.SGD(layer.named_parameters(), lr=0.1)
+    assert optimizer.param_groups[0]["params"] == [layer.weight, layer.bias]
+    assert optimizer.state_dict()["param_groups"][0]["param_names"] == ["weight", "bias"]
+
+
+def test_an_optimizer_of_ones_own_in_pytorchs_way():
+    """Its state appears when it is asked for, and tensors have the methods in which such optimizers are written."""
+    torch = pytest.importorskip("torch", reason="compares with PyTorch")
+
+    def run(lib):
+        class Own(lib.optim.Optimizer):
+            def step(self):
+                for group in self.param_groups:
+                    for p in group["params"]:
+                        state, g = self.state[p], p.grad.data
+                        if not state:
+                            state["m"], state["v"] = lib.zeros_like(p.data), lib.zeros_like(p.data)
+                        state["m"].mul_(0.9).add_(g, alpha=0.1)
+                        state["v"].lerp_(g * g, 0.01).addcmul_(g, g, value=0.001)
+                        p.data.addcdiv_(state["m"], state["v"].sqrt().add_(1e-8), value=-group["lr"])
+                        p.data.sub_(p.data, alpha=0.01)
+        x = lib.tensor(np.arange(1.0, 4.0), requires_grad=True)
+        optimizer = Own([x], {"lr": 0.1})
+        for _ in range(3):
+            x.grad = None
+            (x ** 3).sum().backward()
+            optimizer.step()
+        assert x.add(x, alpha=2).tolist() == (3 * x).tolist() and x.sub(x, alpha=1.0).tolist() == [0, 0, 0]
+        return x.tolist()
+    np.testing.assert_allclose(run(ml), run(torch), rtol=1e-12)

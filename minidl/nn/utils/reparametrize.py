@@ -60,6 +60,12 @@ def given(function, module, name):
     return weight
 
 
+def length(v, dim):
+    """The norm over all axes but dim, with ones for those summed over; over all where dim is None."""
+    axes = tuple(a for a in range(v.ndim) if dim is None or a != dim % v.ndim)
+    return norm(v, 2, axes, keepdims=dim is not None)
+
+
 class WeightNorm(Computed):
     """weight = g v / |v|, the norm over all axes but dim, or over all where it is None."""
 
@@ -67,14 +73,9 @@ class WeightNorm(Computed):
         super().__init__(name)
         self.dim = dim
 
-    def length(self, v):
-        """|v|, with ones for the axes summed over."""
-        axes = tuple(a for a in range(v.ndim) if self.dim is None or a != self.dim % v.ndim)
-        return norm(v, 2, axes, keepdims=self.dim is not None)
-
     def weight(self, module, training=True):
         v = self.part(module, "v")
-        return v * (self.part(module, "g") / self.length(v))
+        return v * (self.part(module, "g") / length(v, self.dim))
 
 
 def weight_norm(module, name="weight", dim=0):
@@ -84,7 +85,7 @@ def weight_norm(module, name="weight", dim=0):
     such weight.
     """
     weight, hook = given("weight_norm", module, name).detach(), WeightNorm(name, None if dim == -1 else dim)
-    return hook.attach(module, {"g": hook.length(weight), "v": weight})
+    return hook.attach(module, {"g": length(weight, hook.dim), "v": weight})
 
 
 def remove_weight_norm(module, name="weight"):

@@ -32,6 +32,18 @@ class PackedSequence(NamedTuple):
     def double(self):
         return self.to("float64")
 
+    def half(self):
+        return self.to("float16")
+
+    def int(self):
+        return self.to("int32")
+
+    def long(self):
+        return self.to("int64")
+
+    def cpu(self):
+        return self.to("cpu")
+
 
 def positions(batch_sizes):
     """For each (step, sequence), flat, its row in the data (0 where it has none); and the flat place of each row."""
