@@ -18,7 +18,8 @@ from minidl.kernels import _check, _dispatch
 
 # What cripples OpenBLAS, and what makes all libraries use the same threads.
 UNWANTED = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
-THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS",
+           "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "NPROC")  # XLA, and so JAX, goes by the last
 # OpenBLAS' threads look for work for 2**26 cycles or more before they sleep, and PyTorch's had no core meanwhile: a product
 # took 16 milliseconds instead of 50 microseconds. With 2**20 NumPy itself is as fast.
 IDLE = {"OPENBLAS_THREAD_TIMEOUT": "20"}
