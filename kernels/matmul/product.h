@@ -87,8 +87,8 @@ static void finish(const product *c, const REAL *sums, int64_t sums_ms, part p) 
     }
 }
 static void finish_in_place(const product *c, part p) { finish(c, c->y + p.m * c->y_ms + p.j, c->y_ms, p); }
-/* Bias and ReLU are applied in registers; the rest by `finish`. */
-INLINE int needs_finish(const product *c) { return c->residual || c->activation > RELU; }
+/* Bias, residual and ReLU are applied in registers; with another activation the residual too is left to `finish`. */
+INLINE int needs_finish(const product *c) { return c->activation > RELU; }
 
 /* Rows left to cut into tiles of nearly the same height: the next one's. */
 INLINE int tile_rows(int64_t left, int mr) { return (int)md_ceil_div(left, md_ceil_div(left, mr)); }
@@ -136,8 +136,9 @@ static void one_tile(const product *c, const operands *from, int64_t m, int64_t 
     tile_args t = {.k = kc, .ams = c->a_ms, .aks = c->a_ks, .ldb = c->b_ks, .ldy = c->y_ms,
                    .a = c->a + m * c->a_ms + k0 * c->a_ks, .b = c->b + k0 * c->b_ks + j,
                    .bias = c->bias && last_block ? c->bias + j : NULL, .y = c->y + m * c->y_ms + j,
+                   .residual = c->residual && last_block && !needs_finish(c) ? c->residual + m * c->r_ms + j : NULL, .ldr = c->r_ms,
                    .last = (int)md_min(LANES, c->N - j - (nv - 1) * LANES), .add = k0 > 0,
-                   .relu = c->activation == RELU && !c->residual && last_block};
+                   .relu = c->activation == RELU && last_block};
     if (from->packed_a) t.a = from->packed_a + (m - from->m0) * kc, t.ams = 1, t.aks = rows;
     if (j >= c->packed_from) t.b = from->packed_b + (j - md_max(from->j0, c->packed_from)) * kc, t.ldb = nv * LANES;
     multiply_tile((int)rows, nv, &t);
@@ -213,7 +214,8 @@ static void dot_task(const product *c, int64_t m0, int64_t m1, int64_t n0, int64
                         vr x = load_part(sums + i * DOT_COLS + v, n);
                         if (k0) x += load_part(y, n);
                         if (last_block && c->bias) x += load_part(c->bias + j + v, n);
-                        store_part(y, last_block && c->activation == RELU && !c->residual ? positive(x) : x, n);
+                        if (last_block && c->residual && !needs_finish(c)) x += load_part(c->residual + (m + i) * c->r_ms + j + v, n);
+                        store_part(y, last_block && c->activation == RELU ? positive(x) : x, n);
                     }
                 if (last_block && needs_finish(c)) finish_in_place(c, (part){m, rows, j, t.cols});
             }

@@ -100,8 +100,8 @@ static const int max_rows[MAX_NV + 1] = {0, 8, 6, 3, 2};
 #endif
 
 typedef struct {
-    int64_t k, ams, aks, ldb, ldy;
-    const REAL *a, *b, *bias; /* bias: or NULL */
+    int64_t k, ams, aks, ldb, ldy, ldr;
+    const REAL *a, *b, *bias, *residual; /* the last two: or NULL */
     REAL *y;
     int last; /* columns of the last vector */
     int add, relu;
@@ -114,7 +114,7 @@ INLINE void tile_run(const int mr, const int nv, const int packed, const int ske
     const int skew = skewed ? t->skew : 0;
     const vr_int behind = (vr_int){EACH_LANE(LANE, 0)} + skew;
     const int last = t->last, add = t->add, relu = t->relu; /* y might be where t is, for all that the compiler knows */
-    const int64_t ldy = t->ldy;
+    const int64_t ldy = t->ldy, ldr = t->ldr;
     const int64_t ams = packed ? 1 : t->ams, aks = packed ? mr : t->aks, ldb = packed ? nv * LANES : t->ldb;
     REAL *const out = t->y;
     const REAL *a[(MAX_MR + 2) / 3], *b = t->b; /* a pointer for three rows: two more are in reach of an address */
@@ -124,6 +124,9 @@ INLINE void tile_run(const int mr, const int nv, const int packed, const int ske
         UNROLL for (int v = 0; v < nv; v++) acc[i][v] = (vr){0};
     if (packed && add) /* by the end of k they have come */
         UNROLL for (int i = 0; i < mr; i++) __builtin_prefetch(out + i * ldy);
+    if (t->residual)
+        UNROLL for (int i = 0; i < mr; i++)
+            UNROLL for (int v = 0; v < nv; v++) __builtin_prefetch(t->residual + i * t->ldr + v * LANES);
     UNROLL_K
     for (int64_t k = t->k; k; k--, b += ldb) {
         vr bv[MAX_NV + 1];
@@ -140,11 +143,13 @@ INLINE void tile_run(const int mr, const int nv, const int packed, const int ske
     }
     UNROLL for (int v = 0; v < nv; v++) {
         const int part = v == nv - 1 && last < LANES;
+        const REAL *const residual = t->residual ? t->residual + v * LANES : NULL;
         const vr bias = !t->bias ? (vr){0} : part ? load_part(t->bias + v * LANES, last) : load(t->bias + v * LANES);
         UNROLL for (int i = 0; i < mr; i++) {
             REAL *y = out + i * ldy + v * LANES;
             vr x = acc[i][v] + bias;
             if (add) x += part ? load_part(y, last) : load(y);
+            if (residual) x += part ? load_part(residual + i * ldr, last) : load(residual + i * ldr);
             if (relu) x = positive(x);
             if (part) store_part(y, x, last);
             else store(y, x);
