@@ -78,6 +78,11 @@ def matmul_cases():
         yield case(f"{m}x{k}x{n} by transpose", x, np.ascontiguousarray(w.T).T, normal(n))
         yield case(f"{m}x{k}x{n}, a transposed", np.ascontiguousarray(x.T).T, w)
         yield case(f"{m}x{k}x{n}, float64", x.astype("f8"), np.ascontiguousarray(w.T).T.astype("f8"))
+    for m in (1, 2, 4, 7, 8, 20):  # few rows, and those of b too long to go down a column
+        x, w, r = normal(m, 299), normal(299, 1101, seed=1), normal(m, 1101, seed=2)
+        yield case(f"{m}x299x1101", np.ascontiguousarray(x.T).T, w, residual=r, activation="relu")
+        yield case(f"{m}x299x1101, gelu", x, w, normal(1101), residual=r, activation="gelu")
+        yield case(f"{m}x299x1101, float64", x.astype("f8"), w.astype("f8"), normal(1101, dtype="float64"))
     x, w, r = normal(37, 145), normal(45, 145, seed=1).T, normal(37, 45, seed=2)
     for name in ACTIVATIONS:
         yield case(f"{name}", a, b, normal(29), activation=name)
@@ -133,6 +138,8 @@ def network_cases():
                activation="gelu_tanh")
     yield case("ResNet-50 1x1, residual, relu", some(784, 128), some(128, 512), some(512), activation="relu",
                residual=some(784, 512), bench=True)
+    for m in (1, 8, 32):
+        yield case(f"Llama dx {m}x4096x4096", some(m, 4096), some(4096, 4096), bench=True)
     for m in (1, 64):
         yield case(f"Llama {m}x4096x4096", some(m, 4096), some(4096, 4096, transposed=True), bench=True)
     yield case("LSTM 64x128x512", some(64, 128), some(128, 512, transposed=True), some(512), bench=True)

@@ -12,6 +12,7 @@
 #ifndef MD_PRODUCT_H
 #define MD_PRODUCT_H
 #include "amx.h"
+#include "thin.h"
 #include "tiles.h"
 #include "vmath.h"
 #include <math.h>
@@ -25,6 +26,7 @@ enum {
     MOST_ROWS = 16 * ROWS, /* of which a task has a packed at a time */
     TOGETHER = 16, AHEAD = 12, /* vectors of a row of b that are packed in one go; rows before which they are asked for */
     OUTER_K = 8, /* nearly a product of a column with a row: to write y is most of the work */
+    PAGE = 4096, /* bytes: in rows of b as long as that each number of a column is in another one */
     THIN_KC = 64, /* block of k where a few rows read b in place: so many pages of it are open at a time */
     DOT_KC = 4096 /* numbers of a that dot products keep near */
 };
@@ -35,7 +37,7 @@ typedef struct {
     int64_t M, N, K, y_ms, a_ms, a_ks, b_ks, b_ns, r_ms;
     int activation;
     /* the plan */
-    int dots, nv, mr, pack_a, threads, amx;
+    int dots, thin, nv, mr, pack_a, threads, amx;
     int64_t packed_from; /* the column from which on b is packed: the last panel is where it is not of whole vectors */
     const REAL *kept; /* all of b packed, block of k by block of k, in a plan that keeps it */
     int64_t kc, rows, cols, across; /* of a block of k; rows and columns of a task; tasks that share rows */
@@ -193,6 +195,21 @@ static void tile_task(const product *c, int64_t m0, int64_t m1, int64_t n0, int6
     } while (k0 < c->K);
 }
 
+/* Adds the sums of a block of k, and behind the last one what follows. */
+INLINE void take_sums(const product *c, const REAL *sums, int64_t lds, part p, int64_t k0, int last_block) {
+    for (int64_t i = 0; i < p.rows; i++)
+        for (int64_t v = 0; v < p.cols; v += LANES) {
+            const int n = (int)md_min(LANES, p.cols - v);
+            REAL *y = c->y + (p.m + i) * c->y_ms + p.j + v;
+            vr x = load_part(sums + i * lds + v, n);
+            if (k0) x += load_part(y, n);
+            if (last_block && c->bias) x += load_part(c->bias + p.j + v, n);
+            if (last_block && c->residual && !needs_finish(c)) x += load_part(c->residual + (p.m + i) * c->r_ms + p.j + v, n);
+            store_part(y, last_block && c->activation == RELU ? positive(x) : x, n);
+        }
+    if (last_block && needs_finish(c)) finish_in_place(c, p);
+}
+
 /* The same as dot products. */
 static void dot_task(const product *c, int64_t m0, int64_t m1, int64_t n0, int64_t n1) {
     REAL sums[DOT_ROWS * DOT_COLS];
@@ -207,18 +224,24 @@ static void dot_task(const product *c, int64_t m0, int64_t m1, int64_t n0, int64
                 rows = tile_rows(m1 - m, c->mr);
                 t.a = c->a + m * c->a_ms + k0;
                 dots[rows - 1](&t);
-                for (int i = 0; i < rows; i++)
-                    for (int v = 0; v < t.cols; v += LANES) {
-                        const int n = (int)md_min(LANES, t.cols - v);
-                        REAL *y = c->y + (m + i) * c->y_ms + j + v;
-                        vr x = load_part(sums + i * DOT_COLS + v, n);
-                        if (k0) x += load_part(y, n);
-                        if (last_block && c->bias) x += load_part(c->bias + j + v, n);
-                        if (last_block && c->residual && !needs_finish(c)) x += load_part(c->residual + (m + i) * c->r_ms + j + v, n);
-                        store_part(y, last_block && c->activation == RELU ? positive(x) : x, n);
-                    }
-                if (last_block && needs_finish(c)) finish_in_place(c, (part){m, rows, j, t.cols});
+                take_sums(c, sums, DOT_COLS, (part){m, rows, j, t.cols}, k0, last_block);
             }
+        }
+    }
+}
+
+/* The same of few rows, b where it lies. */
+static void thin_task(const product *c, int64_t n0, int64_t n1) {
+    _Alignas(VBYTES) REAL sums[THIN_SUMS];
+    const int64_t most = THIN_SUMS / c->M / THIN_STEP * THIN_STEP;
+    for (int64_t k0 = 0; k0 < c->K; k0 += c->kc) {
+        const int64_t kc = md_min(c->kc, c->K - k0);
+        for (int64_t j0 = n0, cols; j0 < n1; j0 += cols) {
+            cols = md_min(most, n1 - j0);
+            thin_args t = {.sums = sums, .a = c->a + k0 * c->a_ks, .b = c->b + k0 * c->b_ks + j0, .lds = most, .ams = c->a_ms,
+                           .aks = c->a_ks, .ldb = c->b_ks, .cols = cols};
+            thin_sums((int)c->M, kc, &t);
+            take_sums(c, sums, most, (part){0, c->M, j0, cols}, k0, k0 + kc == c->K);
         }
     }
 }
@@ -228,6 +251,7 @@ static void task(int64_t index, void *ctx) {
     const int64_t m0 = index / c->across * c->rows, m1 = md_min(c->M, m0 + c->rows);
     const int64_t n0 = index % c->across * c->cols, n1 = md_min(c->N, n0 + c->cols);
     if (c->dots) dot_task(c, m0, m1, n0, n1);
+    else if (c->thin) thin_task(c, n0, n1);
     else if (!PACK_BOTH) tile_task(c, m0, m1, n0, n1);
     else for (int64_t m = m0; m < m1; m += MOST_ROWS) tile_task(c, m, md_min(m1, m + MOST_ROWS), n0, n1);
 }
@@ -273,12 +297,20 @@ static void make_plan(product *c, int threads, int constant) {
     c->mr = max_rows[c->nv];
     const int64_t width = c->nv * LANES;
     const int outer = PACK_BOTH && K <= OUTER_K;
-    const int direct = c->b_ns == 1 && (M <= 3 || (!constant && (M <= 32 || N <= 2 * width || outer)));
+    const int few = M <= (PACK_BOTH && c->b_ks * (int64_t)sizeof(REAL) >= PAGE ? THIN_ROWS : 32); /* that do not pay for packing b */
+    const int direct = c->b_ns == 1 && (M <= 3 || (!constant && (few || N <= 2 * width || outer)));
     c->packed_from = !direct ? 0 : N % LANES ? N / width * width : N;
     c->pack_a = (c->a_ks != 1 && (c->a_ms != 1 || K > 64)) || (PACK_BOTH && N >= 320 && M > 8 && !outer);
-    const int64_t blocks = md_max(1, md_ceil_div(K, c->b_ns == 1 && M <= 8 && N > 2 * width ? THIN_KC : KC));
+    const int64_t blocks = md_max(1, md_ceil_div(K, !PACK_BOTH && c->b_ns == 1 && M <= 8 && N > 2 * width ? THIN_KC : KC));
     c->kc = md_max(1, md_ceil_div(md_ceil_div(K, blocks), 8) * 8);
     share_out(c, width);
+    c->thin = PACK_BOTH && c->b_ns == 1 && M <= THIN_ROWS && (M <= 3 || !constant) && N > 2 * width && K;
+    if (c->thin) {
+        c->packed_from = N;
+        c->rows = M;
+        c->cols = md_ceil_div(md_ceil_div(N, c->threads), THIN_STEP) * THIN_STEP;
+        c->across = md_ceil_div(N, c->cols);
+    }
 }
 
 #if MD_AMX && LANES == VL
