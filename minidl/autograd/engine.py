@@ -181,6 +181,8 @@ def _fitted(g, shape, dtype):
     """g summed over the axes that broadcasting added or stretched, in the dtype of what it is the gradient of."""
     if g.array.shape != shape:
         g = sum_to(g, shape)
+    if g.array.dtype.kind == "c" and dtype.kind != "c":
+        g = g.real
     return g if g.array.dtype == dtype else g.astype(dtype)
 
 
@@ -260,6 +262,8 @@ def _start(output, g):
         raise RuntimeError("backward: this tensor does not require a gradient: nothing it was computed from does, or it "
                            "was computed under no_grad()")
     if g is None:
+        if output.array.dtype.kind == "c":
+            raise RuntimeError(f"backward: a {output.dtype}: give `gradient`, or start from a real number (y.real)")
         if output.array.size != 1:
             raise RuntimeError(f"backward: shape {output.shape}: give `gradient`, or reduce to one element (y.sum())")
         one = np.empty_like(output.array)

@@ -14,8 +14,9 @@ ACCEPTED = ("nondet_tol", "check_undefined_grad", "check_grad_dtypes", "check_ba
 def gradcheck(func, inputs, *, eps=1e-6, atol=1e-5, rtol=1e-3, raise_exception=True, **accepted):
     """Whether the gradients of func(*inputs) agree with central finite differences.
 
-    func: a function of tensors that returns a tensor or a tuple of them. inputs: a tensor or a sequence; those that require a
-    gradient are checked and should be float64. An entry passes where |analytic - numeric| <= atol + rtol |numeric|.
+    func: a function of tensors that returns a tensor or a tuple of them; of a complex one both parts are checked. inputs: a
+    tensor or a sequence; those that require a gradient are checked and should be float64. An entry passes where
+    |analytic - numeric| <= atol + rtol |numeric|.
     accepted: PyTorch's other options, which ask for checks of less or in another way: every entry is checked.
     Raises AssertionError naming the entry, or returns False with raise_exception=False; ValueError where nothing is checked.
     """
@@ -72,7 +73,9 @@ def known(name, options):
 
 
 def _outputs(result):
-    return tuple(result) if isinstance(result, (tuple, list)) else (result,)
+    """A function's results, a complex one as its real and imaginary part."""
+    results = result if isinstance(result, (tuple, list)) else (result,)
+    return tuple(part for y in results for part in ((y.real, y.imag) if y.dtype.kind == "c" else (y,)))
 
 
 def _analytic(y, inputs):

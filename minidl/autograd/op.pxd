@@ -11,6 +11,7 @@ cdef Now now
 cdef class Operation(Quick):
     cdef readonly object forward, rule
     cdef public object waits
+    cdef Operation complex_rule
     cdef str name, variadic
     cdef readonly bint view
     cdef tuple names, keywords
@@ -37,6 +38,9 @@ cdef bint _wants(x)
 cdef object _edge(x)
 @cython.locals(cls=type)
 cdef Fields _wrapped(array)
+@cython.locals(found=bint)
+cdef bint _holds_complex(tuple args, outs) except -1
+cdef bint _is_complex(Fields tensor) except -1
 @cython.locals(kind=Py_UCS4)
 cdef object flows_through(Fields out, Node node, Py_ssize_t index)
 cdef object _share(Fields out, Fields x)

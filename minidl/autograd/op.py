@@ -14,7 +14,10 @@ A rule names what it needs: `g` (the gradient of the output), `y` (the output), 
 `need` (which parameters want a gradient), or `x_shape` where the shape of x is enough. What it does not name is not kept
 for backward. It returns one gradient per parameter, in their order; a missing one is None and a single one needs no tuple.
 It is written with operations and so can itself be recorded. The engine sums a gradient over broadcast axes and casts it to
-the parameter's dtype.
+the parameter's dtype, of a real parameter the real part.
+
+The gradient of a real result by a complex number a + ib is, as in PyTorch, its derivative by a plus i times that by b. For a
+holomorphic function, g goes back times the conjugate of its derivative.
 """
 import sys
 from functools import partial, update_wrapper
@@ -55,6 +58,7 @@ class Operation(Quick):
         self.defaults = dict(zip(self.names[len(self.names) - len(values):], values))
         self.trailing = [self.defaults.get(n) for n in self.names]  # the values of arguments that a call may leave out
         self.rule = self.waits = None
+        self.complex_rule = None  # the operation to record where complex numbers are: itself, or one with another rule
         self.g_at = self.y_at = self.need_at = self.y_for = -1  # places among the rule's parameters
         self.first_for = ALWAYS  # when the tape keeps the first of several outputs
         self.blank = []  # a place for each of these
@@ -62,19 +66,29 @@ class Operation(Quick):
         self.kept = [NEVER] * len(self.names)  # when the tape keeps a parameter: or for the gradient of the one at a position
         update_wrapper(self, forward)
 
-    def vjp(self, function=None, **kept_for):
+    def complex_vjp(self, function=None, **kept_for):
+        """Decorator: as vjp, the rule where an argument that wants a gradient, or the result, is complex."""
+        if function is None:
+            return partial(self.complex_vjp, **kept_for)
+        self.complex_rule = Operation(self.forward, self.view)
+        return self.complex_rule.vjp(function, complex=True, **kept_for)
+
+    def vjp(self, function=None, complex=False, **kept_for):
         """Decorator: `function` is the operation's vector-Jacobian product. The names of its parameters say what it needs.
 
+        complex: whether the rule is right for complex numbers too; without one that is, they are an error on the tape.
         kept_for: x1="x2" says that x1 is needed for x2's gradient alone, and so kept only where x2 wants one;
         y="activation" that the output is needed, and kept, only where an activation is given; first="activation" the same of
         the first of several outputs, which may then be changed in place; first=None that the rule never needs it.
         """
         if function is None:
-            return partial(self.vjp, **kept_for)
+            return partial(self.vjp, complex=complex, **kept_for)
         self.rule = function
         if "first" in kept_for:
             first = kept_for["first"]
             self.first_for = NEVER if first is None else self.names.index(first)
+        if complex:
+            self.complex_rule = self
         for place, n in enumerate(function.__code__.co_varnames[:function.__code__.co_argcount]):
             self.blank.append(None)
             if n == "g":
@@ -158,6 +172,11 @@ class Operation(Quick):
             if not flows:
                 return
             raise RuntimeError(f"{self.name}: has no derivative, and an argument requires a gradient: use x.detach()")
+        if self.complex_rule is not self and _holds_complex(args, outs):
+            if self.complex_rule is None:
+                raise TypeError(f"{self.name}: has no derivative for complex numbers: use x.detach(), or real and imag")
+            self.complex_rule.record(args, kwargs, outs)
+            return
         given = len(args)
         node: Node = Node.__new__(Node)  # past __init__, whose call costs as much as the rest
         node.name, node.rule, node.sequence, node.n_outputs = self.name, self, next(sequence), 1
@@ -271,13 +290,25 @@ def _wrapped(array):
     return out
 
 
+def _holds_complex(args, outs):
+    """Whether a result, or an argument that wants a gradient, is complex."""
+    found = type(outs) is not tuple and _is_complex(outs)
+    for x in args:
+        found = found or (_wants(x) and _is_complex(x))
+    if type(outs) is tuple:
+        for out in outs:
+            found = found or _is_complex(out)
+    return found
+
+
+def _is_complex(tensor):
+    return Edge.kind(tensor.held) == "c"
+
+
 def flows_through(out, node, index):
     """Marks a result as made by the node, if it is of a kind that has gradients."""
     kind = Edge.kind(out.held)
-    if kind == "c":
-        raise TypeError(f"{node.name}: the result is {out.held.dtype}: gradients of complex numbers are not there: use "
-                        "x.detach()")
-    if kind == "f":
+    if kind == "f" or kind == "c":
         out._node, out._requires_grad = node, True
         if index:
             out._index = index

@@ -11,7 +11,7 @@ from .. import kernels
 from ..autograd import op
 from ..kernels import large
 from .creation import zeros_like
-from .elementwise import as_float, log
+from .elementwise import as_float, conj, log
 from .index import where
 
 
@@ -21,7 +21,7 @@ def add(x1, x2):
     return kernels.add(x1, x2)
 
 
-@add.vjp
+@add.vjp(complex=True)
 def add_vjp(g, need):
     return g if need[0] else None, g if need[1] else None
 
@@ -32,7 +32,7 @@ def subtract(x1, x2):
     return kernels.subtract(x1, x2)
 
 
-@subtract.vjp
+@subtract.vjp(complex=True)
 def subtract_vjp(g, need):
     return g if need[0] else None, -g if need[1] else None
 
@@ -48,6 +48,11 @@ def multiply_vjp(g, x1, x2, need):
     return g * x2 if need[0] else None, g * x1 if need[1] else None
 
 
+@multiply.complex_vjp(x1="x2", x2="x1")
+def multiply_complex_vjp(g, x1, x2, need):
+    return g * conjugate(x2) if need[0] else None, g * conjugate(x1) if need[1] else None
+
+
 @op
 def divide(x1, x2):
     """x1 / x2, elementwise; integers give float32. d/dx1 = 1 / x2, d/dx2 = -x1 / x2**2. Shapes broadcast."""
@@ -60,6 +65,11 @@ def divide(x1, x2):
 @divide.vjp(x1="x2")
 def divide_vjp(g, x1, x2, need):
     return g / x2 if need[0] else None, -g * x1 / (x2 * x2) if need[1] else None
+
+
+@divide.complex_vjp(x1="x2")
+def divide_complex_vjp(g, x1, x2, need):
+    return g / conjugate(x2) if need[0] else None, -g * conj(x1 / (x2 * x2)) if need[1] else None
 
 
 @op
@@ -90,7 +100,7 @@ def negative(x):
     return kernels.negative(x)
 
 
-@negative.vjp
+@negative.vjp(complex=True)
 def negative_vjp(g):
     return -g
 
@@ -101,7 +111,7 @@ def positive(x):
     return np.positive(x)
 
 
-@positive.vjp
+@positive.vjp(complex=True)
 def positive_vjp(g):
     return g
 
@@ -144,6 +154,11 @@ def square_vjp(g, x):
     return g * (2 * x)
 
 
+@square.complex_vjp
+def square_complex_vjp(g, x):
+    return g * conj(2 * x)
+
+
 @op
 def sqrt(x):
     """The square root, elementwise; NaN below 0. d/dx = 1 / (2 sqrt(x)). Shape: any, kept."""
@@ -168,13 +183,18 @@ def reciprocal_vjp(g, y):
 
 @op
 def abs(x):
-    """The absolute value, elementwise. d/dx = sign(x), 0 at 0. Shape: any, kept."""
+    """The absolute value, elementwise. d/dx = sign(x), x / |x| of a complex one, 0 at 0. Shape: any, kept."""
     return kernels.abs(x)
 
 
 @abs.vjp
 def abs_vjp(g, x):
     return g * sign(x)
+
+
+@abs.complex_vjp
+def abs_complex_vjp(g, y, x):
+    return g * (x / where(y == 0, 1.0, y))
 
 
 @op
@@ -264,6 +284,11 @@ def clip_vjp(g, x, min, max, need):
     dx = (g if outside is None else where(outside, 0.0, g)) if need[0] else None
     return (dx, where(low, g, 0.0) if need[1] else None,
             where(high, g, 0.0) if need[2] else None)
+
+
+def conjugate(x):
+    """conj, but a Python number stays one, which leaves the dtype to the other operand."""
+    return x.conjugate() if isinstance(x, (int, float, complex)) else conj(x)
 
 
 def _is_float(x):

@@ -2,6 +2,7 @@
 import numpy as np
 
 from ..autograd import op
+from .elementwise import conj
 from .index import diagonal
 from .shape import broadcast_to, expand_dims
 
@@ -56,6 +57,11 @@ def contract_vjp(g, arrays, inputs, output, need):
             dx = broadcast_to(dx, shape)
         gradients.append(dx)
     return tuple(gradients)
+
+
+@contract.complex_vjp
+def contract_complex_vjp(g, arrays, inputs, output, need):
+    return contract_vjp(g, [conj(x) for x in arrays], inputs, output, need)
 
 
 def _parse(equation, operands):

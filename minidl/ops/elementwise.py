@@ -20,7 +20,7 @@ def astype(x, dtype, copy=True, device=None):
     return x.astype(dtype, copy=copy)
 
 
-@astype.vjp
+@astype.vjp(complex=True)
 def astype_vjp(g):
     return g
 
@@ -34,6 +34,11 @@ def exp(x):
 @exp.vjp
 def exp_vjp(g, y):
     return g * y
+
+
+@exp.complex_vjp
+def exp_complex_vjp(g, y):
+    return g * conj(y)
 
 
 @op
@@ -143,30 +148,35 @@ def tanh_backward_vjp(g, dy, out, need):
 
 @op
 def real(x):
-    """The real part, elementwise. d/dx = 1: only real numbers have gradients. Shape: any, kept."""
+    """The real part, elementwise. d/dx = 1. Shape: any, kept."""
     return np.real(x)
 
 
-@real.vjp
+@real.vjp(complex=True)
 def real_vjp(g):
     return g
 
 
 @op
 def imag(x):
-    """The imaginary part, elementwise; no derivative: complex numbers are not differentiated. Shape: any, kept."""
+    """The imaginary part, elementwise. dL/dx = i g. Shape: any, kept."""
     return np.imag(x)
+
+
+@imag.vjp(complex=True)
+def imag_vjp(g):
+    return g * 1j
 
 
 @op
 def conj(x):
-    """The complex conjugate, elementwise. d/dx = 1: only real numbers have gradients. Shape: any, kept."""
+    """The complex conjugate, elementwise. dL/dx = conj(g). Shape: any, kept."""
     return np.conj(x)
 
 
-@conj.vjp
+@conj.vjp(complex=True)
 def conj_vjp(g):
-    return g
+    return conj(g)
 
 
 LOG2, LOG10 = 0.6931471805599453, 2.302585092994046

@@ -14,7 +14,7 @@ def where(condition, x1, x2):
     return kernels.where(condition, x1, x2) if large(condition, x1, x2) else np.where(condition, x1, x2)
 
 
-@where.vjp
+@where.vjp(complex=True)
 def where_vjp(g, condition, need):
     return None, where(condition, g, 0) if need[1] else None, where(condition, 0, g) if need[2] else None
 
@@ -60,7 +60,7 @@ def view(x, key):
     return x[key]
 
 
-@view.vjp
+@view.vjp(complex=True)
 def view_vjp(g, x_shape, key):
     return place(g, key, x_shape)
 
@@ -71,7 +71,7 @@ def index(x, key):
     return x[key]
 
 
-@index.vjp
+@index.vjp(complex=True)
 def index_vjp(g, x_shape, key):
     return place(g, key, x_shape)
 
@@ -87,7 +87,7 @@ def place(x, key, shape):
     return y
 
 
-@place.vjp
+@place.vjp(complex=True)
 def place_vjp(g, key):
     return getitem(g, key)
 
@@ -215,7 +215,7 @@ def diagonal(x, offset=0, axis1=0, axis2=1):
     return np.diagonal(x, offset, axis1, axis2).copy()
 
 
-@diagonal.vjp
+@diagonal.vjp(complex=True)
 def diagonal_vjp(g, x_shape, offset, axis1, axis2):
     return place_diagonal(g, x_shape, offset, axis1, axis2)
 
@@ -230,7 +230,7 @@ def place_diagonal(x, shape, offset, axis1, axis2):
     return y
 
 
-@place_diagonal.vjp
+@place_diagonal.vjp(complex=True)
 def place_diagonal_vjp(g, offset, axis1, axis2):
     return diagonal(g, offset, axis1, axis2)
 

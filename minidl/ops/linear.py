@@ -50,6 +50,16 @@ def matmul_vjp(g, x1_shape, x2_shape, x1, x2, need):
     return dx1, dx2[..., 0] if column and need[1] else dx2
 
 
+@matmul.complex_vjp(x1="x2", x2="x1")
+def matmul_complex_vjp(g, x1_shape, x2_shape, x1, x2, need):
+    return matmul_vjp(g, x1_shape, x2_shape, *conjugates(x1, x2, need), need)
+
+
+def conjugates(x1, x2, need):
+    """Of two factors the conjugates, where the other's gradient needs them."""
+    return conj(x1) if need[1] else None, conj(x2) if need[0] else None
+
+
 @op
 def matmul_nt(x1, x2):
     """x1 @ x2^T over the last two axes. d/dx1 = g @ x2, d/dx2 = g^T @ x1. Shapes: (..., M, K), (..., N, K) -> (..., M, N)."""
@@ -61,6 +71,11 @@ def matmul_nt_vjp(g, x1, x2, need):
     return matmul(g, x2) if need[0] else None, matmul_tn(g, x1) if need[1] else None
 
 
+@matmul_nt.complex_vjp(x1="x2", x2="x1")
+def matmul_nt_complex_vjp(g, x1, x2, need):
+    return matmul_nt_vjp(g, *conjugates(x1, x2, need), need)
+
+
 @op
 def matmul_tn(x1, x2):
     """x1^T @ x2 over the last two axes. d/dx1 = x2 @ g^T, d/dx2 = x1 @ g. Shapes: (..., K, M), (..., K, N) -> (..., M, N)."""
@@ -70,6 +85,11 @@ def matmul_tn(x1, x2):
 @matmul_tn.vjp(x1="x2", x2="x1")
 def matmul_tn_vjp(g, x1, x2, need):
     return matmul_nt(x2, g) if need[0] else None, matmul(x1, g) if need[1] else None
+
+
+@matmul_tn.complex_vjp(x1="x2", x2="x1")
+def matmul_tn_complex_vjp(g, x1, x2, need):
+    return matmul_tn_vjp(g, *conjugates(x1, x2, need), need)
 
 
 def dtypes_differ(name, x, weight):
@@ -164,7 +184,7 @@ def matrix_transpose(x):
     return x.mT
 
 
-@matrix_transpose.vjp
+@matrix_transpose.vjp(complex=True)
 def matrix_transpose_vjp(g):
     return matrix_transpose(g)
 

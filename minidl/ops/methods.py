@@ -322,3 +322,4 @@ for name, operation in OTHER_NAMES.items():
     attach(name, operation)
 Tensor.mT = property(linear.matrix_transpose)
 Tensor.T = property(T)
+Tensor.real, Tensor.imag = property(elementwise.real), property(elementwise.imag)

@@ -21,7 +21,7 @@ def sum(x, axis=None, dtype=None, keepdims=False):
     return np.sum(x, axis=axis, dtype=dtype, keepdims=keepdims)
 
 
-@sum.vjp
+@sum.vjp(complex=True)
 def sum_vjp(g, x_shape, axis, keepdims):
     return spread(g, x_shape, axis, keepdims)
 
@@ -54,7 +54,7 @@ def mean(x, axis=None, keepdims=False):
     return kernels.mean(x, axis, keepdims) if plain(x) else np.mean(as_float(x), axis=axis, keepdims=keepdims)
 
 
-@mean.vjp
+@mean.vjp(complex=True)
 def mean_vjp(g, x_shape, axis, keepdims):
     return spread(g, x_shape, axis, keepdims, 1 / _count(x_shape, axis))
 
@@ -295,7 +295,7 @@ def spread(x, shape, axis, keepdims, factor=1):
     return kernels.broadcast_to(x if factor == 1 else kernels.multiply(x, factor), shape)
 
 
-@spread.vjp
+@spread.vjp(complex=True)
 def spread_vjp(g, axis, keepdims, factor):
     g = sum(g, axis, None, keepdims)
     return g if factor == 1 else g * factor

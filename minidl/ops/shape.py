@@ -21,7 +21,7 @@ def reshape(x, shape, copy=None):
     return np.reshape(x, shape, copy=copy)
 
 
-@reshape.vjp
+@reshape.vjp(complex=True)
 def reshape_vjp(g, x_shape):
     return reshape(g, x_shape)
 
@@ -32,7 +32,7 @@ def permute_dims(x, axes):
     return x.transpose(axes)
 
 
-@permute_dims.vjp
+@permute_dims.vjp(complex=True)
 def permute_dims_vjp(g, axes):
     back = [0] * len(axes)
     for i, a in enumerate(axes):
@@ -46,7 +46,7 @@ def broadcast_to(x, shape):
     return kernels.broadcast_to(x, shape)
 
 
-@broadcast_to.vjp
+@broadcast_to.vjp(complex=True)
 def broadcast_to_vjp(g, x_shape):
     return sum_to(g, x_shape)
 
@@ -63,7 +63,7 @@ def expand_dims(x, axis=0):
     return np.expand_dims(x, axis)
 
 
-@expand_dims.vjp
+@expand_dims.vjp(complex=True)
 def expand_dims_vjp(g, x_shape):
     return reshape(g, x_shape)
 
@@ -77,7 +77,7 @@ def squeeze(x, axis=None):
     return np.squeeze(x, axis)
 
 
-@squeeze.vjp
+@squeeze.vjp(complex=True)
 def squeeze_vjp(g, x_shape):
     return reshape(g, x_shape)
 
@@ -125,7 +125,7 @@ def concatenate(*arrays, axis=0):
     return np.concatenate(arrays, axis)
 
 
-@concatenate.vjp
+@concatenate.vjp(complex=True)
 def concatenate_vjp(g, arrays_shape, axis, need):
     parts, start, lead = [], 0, (slice(None),) * (axis % g.ndim)
     for shape, wanted in zip(arrays_shape, need):
@@ -165,7 +165,7 @@ def split_at(x, bounds, axis):
     return tuple(x[(*lead, slice(start, stop))] for start, stop in bounds)
 
 
-@split_at.vjp
+@split_at.vjp(complex=True)
 def split_at_vjp(g, x_shape, bounds, axis):
     g = g if type(g) is tuple else (g,)
     if all(part is not None for part in g):
@@ -196,7 +196,7 @@ def rejoin(*arrays, axis=0):
     return np.concatenate(arrays, axis)
 
 
-@rejoin.vjp
+@rejoin.vjp(complex=True)
 def rejoin_vjp(g, arrays_shape, axis, need):
     return concatenate_vjp(g, arrays_shape, axis, need)
 
@@ -266,7 +266,7 @@ def flip(x, axis=None):
     return np.flip(x, axis)
 
 
-@flip.vjp
+@flip.vjp(complex=True)
 def flip_vjp(g, axis):
     return flip(g, axis)
 
@@ -277,7 +277,7 @@ def roll(x, shift, axis=None):
     return np.roll(x, shift, axis)
 
 
-@roll.vjp
+@roll.vjp(complex=True)
 def roll_vjp(g, shift, axis):
     return roll(g, tuple(-s for s in shift) if isinstance(shift, (tuple, list)) else -shift, axis)
 
@@ -308,7 +308,7 @@ def pad_constant(x, widths, value=0):
     return y
 
 
-@pad_constant.vjp
+@pad_constant.vjp(complex=True)
 def pad_constant_vjp(g, x_shape, widths):
     return getitem(g, tuple(slice(a, a + n) for n, (a, _) in zip(x_shape, widths)))
 

@@ -99,9 +99,13 @@ def test_dim_is_taken_for_axis():
 
 
 def test_a_convolution_by_transforms():
-    x, w = m.tensor(random.standard_normal(20)), m.tensor(random.standard_normal(5))
+    x, w = (m.tensor(random.standard_normal(n), requires_grad=True) for n in (20, 5))
     y = m.fft.irfft(m.fft.rfft(x, n=24) * m.fft.rfft(w, n=24), n=24)
-    np.testing.assert_allclose(y.numpy(), np.convolve(x.numpy(), w.numpy()), atol=1e-12)
+    np.testing.assert_allclose(y.detach().numpy(), np.convolve(x.detach().numpy(), w.detach().numpy()), atol=1e-12)
+    g = random.standard_normal(24)
+    y.backward(m.tensor(g))
+    np.testing.assert_allclose(x.grad.numpy(), np.correlate(g, w.detach().numpy(), "valid"), atol=1e-12)
+    np.testing.assert_allclose(w.grad.numpy(), np.correlate(g, x.detach().numpy(), "valid"), atol=1e-12)
 
 
 def test_rank():
@@ -123,7 +127,8 @@ def test_rank():
     (lambda: m.linalg.cross(m.ones(2), m.ones(2)), ValueError, "size 3 at axis -1 of both expected"),
     (lambda: m.linalg.matrix_power(m.ones((2, 3)), 2), ValueError, r"square matrices \(..., M, M\) expected"),
     (lambda: m.fft.fft(m.ones(2), norm="both"), ValueError, "norm='both': 'backward', 'ortho' or 'forward' expected"),
-    (lambda: m.fft.fft(m.ones(2, requires_grad=True)), RuntimeError, "has no derivative")])
+    (lambda: m.fft.fftn(m.ones(2), s=(1, 1), axes=(0,)), ValueError, r"fftn: s=\(1, 1\), axes=\(0,\)"),
+    (lambda: m.fft.rfftn(m.ones(())), ValueError, "rfftn: .*one axis or more")])
 def test_errors_say_what_is_expected(call, error, message):
     with pytest.raises(error, match=message):
         call()
