@@ -350,6 +350,8 @@ static void pack(REAL *to, int64_t width, const REAL *from, int64_t rows, int64_
             for (int64_t i = 0; i < whole; i += LANES) {
                 vr r[LANES];
                 UNROLL for (int v = 0; v < LANES; v++) r[v] = load(from + (j + v) * js + i);
+                if (PACK_BOTH) /* the columns of the next turn: each is too short a piece for the processor to see it coming */
+                    UNROLL for (int v = 0; v < LANES; v++) __builtin_prefetch(from + (j + LANES + v) * js + i);
                 transpose(r);
                 UNROLL for (int v = 0; v < LANES; v++) store(to + (i + v) * width + j, r[v]);
             }

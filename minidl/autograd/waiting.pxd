@@ -12,6 +12,7 @@ cdef class Chain:
     cdef dict rules
     cdef readonly dict options
     cdef list stages
+    cdef set over
     cdef bint running, recording
 
     cdef object add(self, tuple shape, dict options, operation=*, rest=*)
