@@ -403,5 +403,5 @@ def write_in_place(tensor, op, *operands):
         tensor._node, tensor._index, tensor._requires_grad = out._node, out._index, True
         tensor._tracked = cell.recorded
         if owner is not None:
-            through.written_through(owner, tensor)
+            through.written_through(*owner, tensor)
     return tensor

@@ -7,7 +7,6 @@ import numpy as np
 from numpy.lib.array_utils import byte_bounds
 from numpy.lib.stride_tricks import as_strided
 
-from .edge import Edge
 from .node import Node
 from .tensor import wrap
 
@@ -25,16 +24,18 @@ def of_leaf(view):
 
 
 def owner_of(view):
-    """The tensor whose memory the view shows, if it is there and its tape is to learn of a change; else None."""
+    """The tensor whose memory the view shows and the edge to it as it is now, if it is there and its tape is to learn of a
+    change; else None."""
     view._edge()  # raises for a view that is stale itself
     owner = view._cell.owner()
     if owner is None or owner is view or owner._node is None or owner._tracked != owner._cell.recorded:
         return None  # the last: a tensor that has become stale by a change before stays so
-    return owner
+    return owner, owner._edge()
 
 
-def written_through(owner, view):
-    """Puts the change of a view, which has been made and recorded, into the tape of the owner of its memory."""
+def written_through(owner, before, view):
+    """Puts the change of a view, which has been made and recorded, into the tape of the owner of its memory; `before`: the edge
+    to the owner before the change."""
     places = places_in(owner.array, view.array)
     outside = np.ones(owner.array.size, owner.dtype)
     outside[places.ravel()] = 0
@@ -44,7 +45,7 @@ def written_through(owner, view):
         g = gradients[0]
         return g * wrap(outside), g.reshape(-1)[wrap(places)]
 
-    node = Node("written through a view", rule, [Edge.to(owner._node, owner._index, owner.array), view._edge()])
+    node = Node("written through a view", rule, [before, view._edge()])
     owner._node, owner._index, owner._tracked = node, 0, owner._cell.recorded
 
 
