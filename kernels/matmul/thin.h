@@ -63,7 +63,8 @@ static void (*const thin_one[THIN_ROWS])(const thin_args *) = {thin_one_1, thin_
 static void thin_sums(int rows, int64_t k, thin_args *t) {
     for (t->first = 1; k > 0; t->first = 0) {
         const int64_t step = k >= STREAMS ? STREAMS : 1;
-        (step == 1 ? thin_one : thin)[rows - 1](t);
+        if (step == 1) thin_one[rows - 1](t);
+        else thin[rows - 1](t);
         t->a += step * t->aks;
         t->b += step * t->ldb;
         k -= step;

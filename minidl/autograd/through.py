@@ -34,8 +34,10 @@ def owner_of(view):
 
 
 def written_through(owner, before, view):
-    """Puts the change of a view, which has been made and recorded, into the tape of the owner of its memory; `before`: the edge
-    to the owner before the change."""
+    """Puts the change of a view, which has been made and recorded, into the tape of the owner of its memory.
+
+    before: the edge to the owner before the change.
+    """
     places = places_in(owner.array, view.array)
     outside = np.ones(owner.array.size, owner.dtype)
     outside[places.ravel()] = 0
