@@ -126,8 +126,10 @@ def sizes_and_axes(name, x, s, axes, dim):
     sizes, axes = several(s), several(dim if axes is None else axes)
     if axes is None:
         axes = tuple(range(-(x.ndim if sizes is None else len(sizes)), 0))
-    if not axes or (sizes is not None and len(sizes) != len(axes)):
-        raise ValueError(f"{name}: s={s}, axes={axes}: one axis or more, and as many sizes, expected")
+    if sizes is not None and len(sizes) != len(axes):
+        raise ValueError(f"{name}: s={s}, axes={axes}: as many sizes as axes expected")
+    if not axes and name in ("rfftn", "irfftn"):
+        raise ValueError(f"{name}: shape {x.shape}, axes={axes}: one axis or more expected")
     return (None,) * len(axes) if sizes is None else sizes, axes
 
 

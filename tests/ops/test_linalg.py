@@ -98,6 +98,10 @@ def test_dim_is_taken_for_axis():
     assert m.linalg.matrix_norm(x, dim=(0, 2)).shape == (3,)
 
 
+def test_a_transform_over_no_axes_is_the_number_itself():
+    assert m.fft.fftn(m.tensor(2j)).item() == m.fft.ifftn(m.tensor([2j]), axes=()).item() == 2j
+
+
 def test_a_convolution_by_transforms():
     x, w = (m.tensor(random.standard_normal(n), requires_grad=True) for n in (20, 5))
     y = m.fft.irfft(m.fft.rfft(x, n=24) * m.fft.rfft(w, n=24), n=24)
