@@ -365,11 +365,13 @@ def _holds_arrays(data):
     return any(_holds_arrays(x) for x in data) if isinstance(data, (list, tuple)) else hasattr(data, "dtype")
 
 
-def write_in_place(tensor, op, *operands):
+def write_in_place(tensor, op, *operands, replace=False):
     """tensor.array[...] = op(tensor, *operands): one change in place, recorded on the tape where that is right.
 
-    Returns the tensor, or what takes its place where it waits (waiting.py). Raises RuntimeError where the tape could not be
-    kept true: for a leaf that requires a gradient and a view of one, and for a view of memory that the tape does not know.
+    replace: nobody else reaches the tensor's array, and op was not given the tensor itself where it is recorded: the result's
+    array may take its place without a copy. Returns the tensor, or what takes its place where it waits (waiting.py). Raises
+    RuntimeError where the tape could not be kept true: for a leaf that requires a gradient and a view of one, and for a view of
+    memory that the tape does not know.
     """
     if _now.chain is not None and (over := _now.chain.written(op, tensor, operands)) is not None:
         return over
@@ -392,9 +394,11 @@ def write_in_place(tensor, op, *operands):
     if not np.can_cast(out.array.dtype, array.dtype, "same_kind"):
         raise TypeError(f"{op.__name__}: in place: {array.dtype} cannot hold the result's {out.array.dtype}")
     cell = tensor._cell
-    if type(array) is not np.ndarray and cell.owner is None and getattr(array, "replaceable", False) and \
-            out.array.dtype == array.dtype:
-        tensor.array = out.array  # no view of the old one was taken
+    if type(array) is not np.ndarray:  # one of a plan's that is being traced, of which no view was taken
+        replace = cell.owner is None and getattr(array, "replaceable", False)
+    replace = replace and out.array.dtype == array.dtype
+    if replace:
+        tensor.array = out.array
     else:
         array[...] = out.array
     cell.changes += 1
@@ -402,6 +406,9 @@ def write_in_place(tensor, op, *operands):
         cell.recorded += 1
         tensor._node, tensor._index, tensor._requires_grad = out._node, out._index, True
         tensor._tracked = cell.recorded
+        if replace and out._cell in out._node.cells:  # the node keeps the array, which now is the tensor's
+            out._node.cells = [cell if each is out._cell else each for each in out._node.cells]
+            out._node.changes = out._node.count_changes()
         if owner is not None:
             through.written_through(*owner, tensor)
     return tensor

@@ -11,6 +11,7 @@ import numpy as np
 
 from .. import ops
 from ..autograd.tensor import now, state, wrap, write_in_place
+from ..autograd.waiting import reached
 from ..ops import (
     adaptive_avg_pool1d,
     adaptive_avg_pool2d,
@@ -125,14 +126,16 @@ def in_place(function):
         if now.chain is not None and (over := now.chain.written(function, input, args)) is not None:
             return over
 
+        alone = not reached(input)  # then the result's array may take the place of the input's
+
         def changed(x):
             if not (state.recording and x.requires_grad):
                 return function(x, *args, **kwargs)
-            kept = wrap(x.array.copy(order="K"))  # the derivative may need what is overwritten
+            kept = wrap(x.array if alone else x.array.copy(order="K"))  # the derivative may need what is overwritten
             kept._node, kept._index, kept._requires_grad = x._node, x._index, True
             return function(kept, *args, **kwargs)
         changed.__name__ = call.__name__
-        return write_in_place(input, changed)
+        return write_in_place(input, changed, replace=alone)
 
     call.__name__ = call.__qualname__ = f"{function.__name__}_"
     return call

@@ -1,4 +1,6 @@
 """What runs around a module's forward and backward when someone asked to watch or change it."""
+import warnings
+
 from ..autograd import Tensor, op
 
 
@@ -18,7 +20,10 @@ class Hooks:
             return self.around(module, args, kwargs, waiting)
         except Exception:
             for hook, with_kwargs, _ in tuple(waiting):
-                hook(module, args, kwargs, None) if with_kwargs else hook(module, args, None)
+                try:
+                    hook(module, args, kwargs, None) if with_kwargs else hook(module, args, None)
+                except Exception as error:  # the first error is the one to be told
+                    warnings.warn(f"forward hook of {type(module).__name__}, always_call: {error!r}", stacklevel=2)
             raise
 
     def around(self, module, args, kwargs, waiting):

@@ -162,3 +162,18 @@ def test_hooks_around_an_optimizers_state_are_pytorchs():
         optimizer.load_state_dict(state)
         results.append((seen, state["more"], state["param_groups"][0]["lr"]))
     assert results[0] == (["saving", 2], 1, 0.5) and all(result == results[0] for result in results)
+
+
+def test_hooks_that_are_always_called_leave_the_first_error():
+    class Fails(nn.Module):
+        def forward(self, x):
+            raise ZeroDivisionError("the module's")
+    module, seen = Fails(), []
+
+    def throw(*args):
+        raise KeyError("a hook's")
+    module.register_forward_hook(throw, always_call=True)
+    module.register_forward_hook(lambda *args: seen.append(args[-1]), always_call=True)
+    with pytest.warns(UserWarning, match="a hook's"), pytest.raises(ZeroDivisionError, match="the module's"):
+        module(1)
+    assert seen == [None]

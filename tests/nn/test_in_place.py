@@ -132,3 +132,29 @@ def test_a_loss_may_be_added_to():
     loss.backward()
     p = np.exp(X) / np.exp(X).sum(1, keepdims=True)
     np.testing.assert_allclose(x.grad.numpy(), (p - np.eye(3, 4)) / 3 + X, rtol=1e-12)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_what_was_changed_in_place_may_be_changed_again(shared):
+    x = ml.tensor(X, requires_grad=True)
+    for layer, allowed in ((F.relu, False), (F.silu, True), (lambda y, inplace: F.dropout(y, 0.5, True, inplace), True)):
+        y = x * 2
+        held = y.array if shared else None
+        layer(y, inplace=True)
+        if shared:
+            np.testing.assert_array_equal(held, y.detach().numpy())
+        y += 1
+        if allowed or shared:
+            y.sum().backward()
+        else:  # the derivative needs the result, whose memory it is
+            with pytest.raises(RuntimeError, match="changed in place"):
+                y.sum().backward()
+    y = x * 2
+    z = y * x  # needs y as it was
+    F.relu(y, inplace=True)
+    with pytest.raises(RuntimeError, match="changed in place"):
+        z.sum().backward()
+    y = ml.tensor(X)
+    row = y[0]
+    F.relu(y, inplace=True)
+    np.testing.assert_array_equal(row.numpy(), np.maximum(X[0], 0))
