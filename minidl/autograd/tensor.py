@@ -369,9 +369,9 @@ def write_in_place(tensor, op, *operands, replace=False):
     """tensor.array[...] = op(tensor, *operands): one change in place, recorded on the tape where that is right.
 
     replace: nobody else reaches the tensor's array, and op was not given the tensor itself where it is recorded: the result's
-    array may take its place without a copy. Returns the tensor, or what takes its place where it waits (waiting.py). Raises
-    RuntimeError where the tape could not be kept true: for a leaf that requires a gradient and a view of one, and for a view of
-    memory that the tape does not know.
+    array may take its place without a copy.
+    Returns the tensor, or what takes its place where it waits (waiting.py). Raises RuntimeError where the tape could not be
+    kept true: for a leaf that requires a gradient and a view of one, and for a view of memory that the tape does not know.
     """
     if _now.chain is not None and (over := _now.chain.written(op, tensor, operands)) is not None:
         return over
