@@ -368,8 +368,7 @@ def _holds_arrays(data):
 def write_in_place(tensor, op, *operands, replace=False):
     """tensor.array[...] = op(tensor, *operands): one change in place, recorded on the tape where that is right.
 
-    replace: nobody else reaches the tensor's array, and op was not given the tensor itself where it is recorded: the result's
-    array may take its place without a copy.
+    replace: nobody else reaches the tensor's array, whose place the result's may take without a copy.
     Returns the tensor, or what takes its place where it waits (waiting.py). Raises RuntimeError where the tape could not be
     kept true: for a leaf that requires a gradient and a view of one, and for a view of memory that the tape does not know.
     """
@@ -387,8 +386,12 @@ def write_in_place(tensor, op, *operands, replace=False):
         owner = None if leaf else through.owner_of(tensor)
     if leaf:
         raise RuntimeError(f"{op.__name__}: in-place change of a leaf that requires a gradient: use no_grad(), or x = x + y")
-    out = op(tensor, *operands)
     array = tensor.array
+    before = tensor
+    if tracked and tensor._requires_grad:  # what the derivative will need is the values before
+        before = wrap(array)
+        before._node, before._index, before._requires_grad = tensor._node, tensor._index, True
+    out = op(before, *operands)
     if out.array.shape != array.shape:
         raise ValueError(f"{op.__name__}: in place: shape {array.shape} cannot hold the result's {out.array.shape}")
     if not np.can_cast(out.array.dtype, array.dtype, "same_kind"):
@@ -400,6 +403,11 @@ def write_in_place(tensor, op, *operands, replace=False):
     if replace:
         tensor.array = out.array
     else:
+        if before is not tensor:
+            kept = ref(before)
+            before = None
+            if kept() is not None:  # the tape holds it
+                kept().array = array.copy(order="K")
         array[...] = out.array
     cell.changes += 1
     if tracked:

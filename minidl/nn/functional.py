@@ -10,7 +10,7 @@ from functools import wraps
 import numpy as np
 
 from .. import ops
-from ..autograd.tensor import now, state, wrap, write_in_place
+from ..autograd.tensor import now, write_in_place
 from ..autograd.waiting import reached
 from ..ops import (
     adaptive_avg_pool1d,
@@ -129,11 +129,7 @@ def in_place(function):
         alone = not reached(input)  # then the result's array may take the place of the input's
 
         def changed(x):
-            if not (state.recording and x.requires_grad):
-                return function(x, *args, **kwargs)
-            kept = wrap(x.array if alone else x.array.copy(order="K"))  # the derivative may need what is overwritten
-            kept._node, kept._index, kept._requires_grad = x._node, x._index, True
-            return function(kept, *args, **kwargs)
+            return function(x, *args, **kwargs)
         changed.__name__ = call.__name__
         return write_in_place(input, changed, replace=alone)
 

@@ -175,3 +175,23 @@ def test_what_no_gradient_needs_is_not_kept():
         y += 1  # and not the result
         y.sum().backward()
     assert x.grad.shape == (1, 2)
+
+
+CHANGES = {
+    "mul_": lambda y, w: y.mul_(w), "div_": lambda y, w: y.div_(w), "clamp_": lambda y, w: y.clamp_(min=0.0),
+    "lerp_": lambda y, w: y.lerp_(w, 0.3), "addcmul_": lambda y, w: y.addcmul_(w, w, value=2),
+    "sqrt_": lambda y, w: y.sqrt_(), "pow": lambda y, w: y.__ipow__(3), "a row": lambda y, w: y[1].mul_(w[0]),
+    "a mask": lambda y, w: y.masked_fill_(w > 0, 1.0)}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_the_derivative_of_a_change_has_the_values_before(name):
+    torch = pytest.importorskip("torch", reason="compares with PyTorch")
+    values, found = np.random.default_rng(0).uniform(0.5, 2, (2, 3)), []
+    for lib in (m, torch):
+        x, w = lib.tensor(values, requires_grad=True), lib.tensor(values[::-1] - 1, requires_grad=True)
+        y = x * 2
+        CHANGES[name](y, w)
+        (y * y).sum().backward()
+        found.append([np.zeros((2, 3)) if v.grad is None else v.grad.numpy() for v in (x, w)])
+    np.testing.assert_allclose(*found, rtol=1e-12)
