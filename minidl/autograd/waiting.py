@@ -4,7 +4,8 @@
 
 The convolution checks its arguments and returns a tensor that waits: its shape is known, its array is not computed. The ReLU
 that is called with it joins it, and so does the pooling; together they are a `Chain`. Anything else that the library is asked
-to do settles the chain first: another operation, a look at the array of any tensor, a change of one. Results between that
+to do settles the chain first: another operation, a look at the array of any tensor, a change of one. (A change in place of
+the last result, by an operation that may join, joins; the two results are then one.) Results between that
 nobody refers to any more are then left out: where the three have become one line, or one name, one kernel computes the last of
 them and the two before it never exist. What still has a name is computed as it would have been at once.
 
