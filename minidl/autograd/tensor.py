@@ -389,6 +389,7 @@ def write_in_place(tensor, op, *operands, replace=False):
     array = tensor.array
     before = tensor
     if tracked and tensor._requires_grad:  # what the derivative will need is the values before
+        tensor._edge()  # raises for a tensor that is stale
         before = wrap(array)
         before._node, before._index, before._requires_grad = tensor._node, tensor._index, True
     out = op(before, *operands)
