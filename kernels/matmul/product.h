@@ -49,13 +49,10 @@ typedef struct {
 INLINE int64_t whole_vectors(int64_t n) { return md_ceil_div(n, LANES) * LANES; }
 static int panel_vectors(const product *c, int64_t j) { return (int)md_min(c->nv, md_ceil_div(c->N - j, LANES)); }
 
-enum { NONE, RELU, GELU, GELU_TANH, SILU, RELU6 = 6 /* of convolutions, in float */ };
-
 INLINE vr activated(vr x, const int activation) {
-    if (activation == RELU) return positive(x);
+    if (activation == RELU || activation == RELU6) return rectified(x, activation);
     if (!REAL_IS_DOUBLE) {
         const vf f = (vf)x;
-        if (activation == RELU6) return (vr)vmin(vset(6), (vf)positive(x));
         return activation == GELU ? (vr)vgelu(f) : activation == GELU_TANH ? (vr)vgelu_tanh(f) : activation == SILU ? (vr)vsilu(f) : x;
     }
     for (int i = 0; i < LANES && activation; i++) {
@@ -89,8 +86,9 @@ static void finish(const product *c, const REAL *sums, int64_t sums_ms, part p) 
     }
 }
 static void finish_in_place(const product *c, part p) { finish(c, c->y + p.m * c->y_ms + p.j, c->y_ms, p); }
-/* Bias, residual and ReLU are applied in registers; with another activation the residual too is left to `finish`. */
-INLINE int needs_finish(const product *c) { return c->activation > RELU; }
+/* Bias, residual, ReLU and ReLU6 are applied in registers; with another activation the residual too is left to `finish`. */
+INLINE int rectifies(const product *c) { return c->activation == RELU || c->activation == RELU6; }
+INLINE int needs_finish(const product *c) { return c->activation && !rectifies(c); }
 
 /* Rows left to cut into tiles of nearly the same height: the next one's. */
 INLINE int tile_rows(int64_t left, int mr) { return (int)md_ceil_div(left, md_ceil_div(left, mr)); }
@@ -140,7 +138,7 @@ static void one_tile(const product *c, const operands *from, int64_t m, int64_t 
                    .bias = c->bias && last_block ? c->bias + j : NULL, .y = c->y + m * c->y_ms + j,
                    .residual = c->residual && last_block && !needs_finish(c) ? c->residual + m * c->r_ms + j : NULL, .ldr = c->r_ms,
                    .last = (int)md_min(LANES, c->N - j - (nv - 1) * LANES), .add = k0 > 0,
-                   .relu = c->activation == RELU && last_block};
+                   .relu = last_block && rectifies(c) ? c->activation : NONE};
     if (from->packed_a) t.a = from->packed_a + (m - from->m0) * kc, t.ams = 1, t.aks = rows;
     if (j >= c->packed_from) t.b = from->packed_b + (j - md_max(from->j0, c->packed_from)) * kc, t.ldb = nv * LANES;
     multiply_tile((int)rows, nv, &t);
@@ -205,7 +203,7 @@ INLINE void take_sums(const product *c, const REAL *sums, int64_t lds, part p, i
             if (k0) x += load_part(y, n);
             if (last_block && c->bias) x += load_part(c->bias + p.j + v, n);
             if (last_block && c->residual && !needs_finish(c)) x += load_part(c->residual + (p.m + i) * c->r_ms + p.j + v, n);
-            store_part(y, last_block && c->activation == RELU ? positive(x) : x, n);
+            store_part(y, last_block && rectifies(c) ? rectified(x, c->activation) : x, n);
         }
     if (last_block && needs_finish(c)) finish_in_place(c, p);
 }

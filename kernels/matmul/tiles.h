@@ -37,6 +37,9 @@ INLINE void store(REAL *p, vr x) { *(vr_mem *)p = x; }
 INLINE vr set(REAL x) { return x - (vr){0}; }
 INLINE vr positive(vr x) { return (vr)((vr_int)x & ~(x < (vr){0})); } /* NaN stays */
 
+enum { NONE, RELU, GELU, GELU_TANH, SILU, RELU6 = 6 /* of convolutions, in float */ };
+INLINE vr rectified(vr x, int activation) { return activation == RELU6 ? (vr)vmin(vset(6), (vf)positive(x)) : positive(x); }
+
 /* The first n <= LANES numbers: the others read as zero and are not written. */
 #if defined(__AVX512F__)
 INLINE vr load_part(const REAL *p, int n) {
@@ -104,7 +107,7 @@ typedef struct {
     const REAL *a, *b, *bias, *residual; /* the last two: or NULL */
     REAL *y;
     int last; /* columns of the last vector */
-    int add, relu;
+    int add, relu; /* relu: RELU, RELU6 or NONE */
     int skew; /* numbers from a line of the cache to b */
 } tile_args;
 
@@ -150,7 +153,7 @@ INLINE void tile_run(const int mr, const int nv, const int packed, const int ske
             vr x = acc[i][v] + bias;
             if (add) x += part ? load_part(y, last) : load(y);
             if (residual) x += part ? load_part(residual + i * ldr, last) : load(residual + i * ldr);
-            if (relu) x = positive(x);
+            if (relu) x = rectified(x, relu);
             if (part) store_part(y, x, last);
             else store(y, x);
         }
