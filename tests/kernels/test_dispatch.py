@@ -53,6 +53,25 @@ def test_out_is_checked_and_written():
         kernels.matmul(A, B, out=(out, out))
 
 
+@pytest.mark.skipif("native" not in kernels.backends(), reason="needs the C kernels")
+def test_out_in_another_layout_does_not_leave_the_backend(monkeypatch):
+    def refused(*arguments):
+        raise AssertionError("the reference ran")
+    x, w = np.random.default_rng(0).standard_normal((2, 8, 3, 9, 9), dtype=np.float32)[:, :2]
+    w = np.ascontiguousarray(w[..., :3, :3])
+    wanted = kernels.conv2d(x, w, activation="relu")
+    monkeypatch.setitem(_dispatch.kernels["conv2d"]._versions, "reference", refused)
+    monkeypatch.setitem(_dispatch.kernels["max_pool2d"]._versions, "reference", refused)
+    for order in "CF":  # the kernel itself writes channels last
+        out = np.full(wanted.shape, np.nan, np.float32, order=order)
+        with kernels.backend("native"):
+            assert kernels.conv2d(x, w, activation="relu", out=out) is out
+        np.testing.assert_array_equal(out, wanted)
+    with kernels.backend("native"):
+        found = kernels.max_pool2d(x, 3, out=(np.empty((2, 3, 3, 3), np.float32), np.empty((2, 3, 3, 3), np.uint8)))
+    np.testing.assert_array_equal(found[0], x.reshape(2, 3, 3, 3, 3, 3).max(axis=(3, 5)))
+
+
 def test_results_on_memory_of_any_layout():
     out = np.empty((5, 3), "f4").T
     kernels.matmul(A, B, out=out)
