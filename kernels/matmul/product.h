@@ -86,8 +86,8 @@ static void finish(const product *c, const REAL *sums, int64_t sums_ms, part p) 
     }
 }
 static void finish_in_place(const product *c, part p) { finish(c, c->y + p.m * c->y_ms + p.j, c->y_ms, p); }
-/* Bias, residual, ReLU and ReLU6 are applied in registers; with another activation the residual too is left to `finish`. */
 INLINE int rectifies(const product *c) { return c->activation == RELU || c->activation == RELU6; }
+/* Bias, residual, ReLU and ReLU6 are applied in registers; with another activation the residual too is left to `finish`. */
 INLINE int needs_finish(const product *c) { return c->activation && !rectifies(c); }
 
 /* Rows left to cut into tiles of nearly the same height: the next one's. */
@@ -301,14 +301,14 @@ static void make_plan(product *c, int threads, int constant) {
     c->pack_a = (c->a_ks != 1 && (c->a_ms != 1 || K > 64)) || (PACK_BOTH && N >= 320 && M > 8 && !outer);
     const int64_t blocks = md_max(1, md_ceil_div(K, !PACK_BOTH && c->b_ns == 1 && M <= 8 && N > 2 * width ? THIN_KC : KC));
     c->kc = md_max(1, md_ceil_div(md_ceil_div(K, blocks), 8) * 8);
-    share_out(c, width);
-    c->thin = PACK_BOTH && c->b_ns == 1 && M <= THIN_ROWS && (M <= 3 || !constant) && N > 2 * width && K;
-    if (c->thin) {
-        c->packed_from = N;
-        c->rows = M;
-        c->cols = md_ceil_div(md_ceil_div(N, c->threads), THIN_STEP) * THIN_STEP;
-        c->across = md_ceil_div(N, c->cols);
+    c->thin = PACK_BOTH && direct && M <= THIN_ROWS && N > 2 * width && K;
+    if (!c->thin) {
+        share_out(c, width);
+        return;
     }
+    c->rows = M;
+    c->cols = md_ceil_div(md_ceil_div(N, c->threads), THIN_STEP) * THIN_STEP;
+    c->across = md_ceil_div(N, c->cols);
 }
 
 #if MD_AMX && LANES == VL

@@ -37,7 +37,7 @@ INLINE void store(REAL *p, vr x) { *(vr_mem *)p = x; }
 INLINE vr set(REAL x) { return x - (vr){0}; }
 INLINE vr positive(vr x) { return (vr)((vr_int)x & ~(x < (vr){0})); } /* NaN stays */
 
-enum { NONE, RELU, GELU, GELU_TANH, SILU, RELU6 = 6 /* of convolutions, in float */ };
+enum { NONE, RELU, GELU, GELU_TANH, SILU, RELU6 = 6 /* of convolutions, in float */ }; /* activations */
 INLINE vr rectified(vr x, int activation) { return activation == RELU6 ? (vr)vmin(vset(6), (vf)positive(x)) : positive(x); }
 
 /* The first n <= LANES numbers: the others read as zero and are not written. */
@@ -129,7 +129,7 @@ INLINE void tile_run(const int mr, const int nv, const int packed, const int ske
         UNROLL for (int i = 0; i < mr; i++) __builtin_prefetch(out + i * ldy);
     if (t->residual)
         UNROLL for (int i = 0; i < mr; i++)
-            UNROLL for (int v = 0; v < nv; v++) __builtin_prefetch(t->residual + i * t->ldr + v * LANES);
+            UNROLL for (int v = 0; v < nv; v++) __builtin_prefetch(t->residual + i * ldr + v * LANES);
     UNROLL_K
     for (int64_t k = t->k; k; k--, b += ldb) {
         vr bv[MAX_NV + 1];
